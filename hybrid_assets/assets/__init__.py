@@ -1,0 +1,1 @@
+"""The graph: what depends on what, one file for each stage. No maths and no file formats here."""

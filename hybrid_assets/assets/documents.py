@@ -1,0 +1,30 @@
+"""movies + tags -> movie_documents: the text that encoders see."""
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.documents import build_documents
+
+
+@incremental_asset(
+    key="movie_documents",
+    group="documents",
+    version="1",
+    inputs=["movies", "tags"],
+    columns={"movie_id": "the movie", "document": "title without year, genres and all tags"},
+    lineage={
+        "movie_id": [("movies", "movie_id")],
+        "document": [("movies", "title"), ("movies", "genres"), ("tags", "tag")],
+    },
+)
+def movie_documents(step: Step, movies: pl.LazyFrame, tags: pl.LazyFrame) -> Computed:
+    """One text for each movie: title without its year, genres, and all tags ever given to it."""
+    documents = build_documents(movies.collect(), tags.collect())
+    length = documents["document"].str.len_chars()
+    return Computed(documents, {"mean_characters": float(length.mean() or 0), "longest": int(length.max() or 0)})
+
+
+def document_assets() -> list[dg.AssetsDefinition]:
+    """The assets of this stage."""
+    return [movie_documents]

@@ -1,0 +1,71 @@
+"""metrics/<system> -> leaderboard: one row for each system of the catalog, best first."""
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.catalog import Catalog, PublishedRow
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.intervals import METRICS
+
+# The dataset on which the paper's Table I was measured.
+PUBLISHED_ON = "ml-latest-small"
+PUBLISHED_K = 25
+
+
+def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """The leaderboard."""
+    evaluation = catalog.evaluation
+    split = f"random per user, {catalog.split.test_share:g} test, seed {catalog.split.seed}"
+    comparable = catalog.dataset == PUBLISHED_ON and evaluation.k == PUBLISHED_K
+    published = {
+        name: system.published if comparable else None for name, system in catalog.systems.items()
+    }
+    columns = {
+        "system": "name in the catalog",
+        "state": '"materialized", or why not',
+        "dataset": "ratings used",
+        "split": "how train and test were divided",
+        "k": "cutoff",
+        "users": "users with a relevant test movie",
+    }
+    for metric in METRICS:
+        columns[metric] = f"{metric} over all evaluated users"
+        columns[f"{metric}_low"] = "lower end of its interval"
+        columns[f"{metric}_high"] = "upper end of its interval"
+    for figure in PublishedRow.model_fields:
+        columns[f"published_{figure}"] = "what the paper prints for this system"
+
+    @incremental_asset(
+        key="leaderboard",
+        group="leaderboard",
+        version="1",
+        settings=[split, evaluation.k, {name: row and row.model_dump() for name, row in published.items()}],
+        inputs={name: f"metrics/{name}" for name in catalog.systems},
+        optional=list(catalog.systems),
+        columns=columns,
+        lineage={metric: [(f"metrics/{name}", "value") for name in catalog.systems] for metric in METRICS},
+    )
+    def leaderboard(step: Step, **metrics: pl.LazyFrame | None) -> Computed:
+        """Every system with its metrics and their intervals, best NDCG first; the paper's figures beside ours."""
+        rows = []
+        for name, table in metrics.items():
+            row = dict.fromkeys(columns)
+            state = "materialized" if table is not None else f"not materialized: hybrid-assets run, system {name}"
+            row |= {"system": name, "state": state, "dataset": catalog.dataset, "split": split, "k": evaluation.k}
+            if table is not None:
+                for metric, value, low, high, users in table.collect().iter_rows():
+                    row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high, "users": users}
+            paper = published[name]
+            if paper is not None:
+                row |= {f"published_{figure}": value for figure, value in paper.model_dump().items()}
+            rows.append(row)
+        texts = ("system", "state", "dataset", "split")
+        schema = {
+            column: pl.String if column in texts else pl.Int64 if column in ("k", "users") else pl.Float64
+            for column in columns
+        }
+        table = pl.DataFrame(rows, schema=schema).sort("ndcg", descending=True, nulls_last=True, maintain_order=True)
+        numbers = {f"ndcg_{name}": value for name, value in table.select("system", "ndcg").iter_rows() if value is not None}
+        return Computed(table, numbers)
+
+    return [leaderboard]

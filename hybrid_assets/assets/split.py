@@ -1,0 +1,66 @@
+"""ratings -> train_ratings, test_ratings: the split on which everything is trained and judged."""
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.split import split_ratings
+
+RATING_COLUMNS = {
+    "user_id": "who rated",
+    "movie_id": "what was rated",
+    "rating": "stars",
+    "timestamp": "when, in unix seconds",
+}
+
+
+def split_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """train_ratings and test_ratings."""
+    settings = catalog.split
+
+    def split(ratings: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        return split_ratings(
+            ratings.collect(),
+            test_share=settings.test_share,
+            min_ratings=settings.min_ratings,
+            validation_share=settings.validation_share,
+            seed=settings.seed,
+        )
+
+    def counts(table: pl.DataFrame) -> dict[str, int]:
+        return {"users": table["user_id"].n_unique(), "movies": table["movie_id"].n_unique()}
+
+    @incremental_asset(
+        key="train_ratings",
+        group="split",
+        version="1",
+        settings=[settings],
+        libraries=["scikit-learn"],
+        inputs=["ratings"],
+        columns={**RATING_COLUMNS, "validation": "held out of train to choose fusion weights"},
+        lineage={column: [("ratings", column)] for column in RATING_COLUMNS},
+    )
+    def train_ratings(step: Step, ratings: pl.LazyFrame) -> Computed:
+        """Ratings that models learn from, in training order; `validation` marks the part that chooses weights."""
+        train, _ = split(ratings)
+        if train.is_empty():
+            raise ValueError("no rating is left for training; the dataset needs more ratings")
+        return Computed(train, {**counts(train), "validation_ratings": int(train["validation"].sum())})
+
+    @incremental_asset(
+        key="test_ratings",
+        group="split",
+        version="1",
+        settings=[settings],
+        libraries=["scikit-learn"],
+        inputs=["ratings"],
+        columns=RATING_COLUMNS,
+        lineage={column: [("ratings", column)] for column in RATING_COLUMNS},
+    )
+    def test_ratings(step: Step, ratings: pl.LazyFrame) -> Computed:
+        """Ratings that no model ever sees; lists are judged by them."""
+        _, test = split(ratings)
+        return Computed(test, counts(test))
+
+    return [train_ratings, test_ratings]

@@ -1,0 +1,274 @@
+"""The catalog: typed, documented settings read from `catalog.toml`.
+
+Belongs here: what a user may set, its ranges and its error messages. Does not: what the settings do.
+"""
+
+import difflib
+import hashlib
+import importlib.resources
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
+DATASETS: tuple[str, ...] = get_args(DatasetName)
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class CatalogError(ValueError):
+    """The catalog cannot be used; the message names the file, the setting and what it may be."""
+
+
+class _Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys refused, one docstring a field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class FolderSettings(_Settings):
+    """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
+
+    path: Path
+    """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv."""
+    columns: Mapping[str, str] = {}
+    """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
+    rating_range: tuple[float, float] = (0.5, 5.0)
+    """Lowest and highest rating allowed; a rating outside is an error."""
+
+    @model_validator(mode="after")
+    def _range_ascends(self) -> "FolderSettings":
+        if self.rating_range[0] >= self.rating_range[1]:
+            raise ValueError("rating_range must be [lowest, highest]")
+        return self
+
+
+class SplitSettings(_Settings):
+    """How ratings are divided into train, validation and test: at random within each user."""
+
+    test_share: Share = 0.2
+    """Share of each user's ratings that goes to the test part."""
+    min_ratings: Annotated[int, Field(ge=2)] = 5
+    """A user with fewer ratings stays whole in train."""
+    validation_share: Share = 0.2
+    """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the split."""
+
+
+class EvaluationSettings(_Settings):
+    """What is counted, and how sure one can be of it."""
+
+    k: Annotated[int, Field(ge=1)] = 25
+    """Cutoff: how many entries of a list are judged."""
+    relevance_threshold: float = 4.0
+    """A test rating of at least this makes a movie relevant; a train rating of at least this makes it liked."""
+    list_length: Annotated[int, Field(ge=1)] = 100
+    """Entries kept for each user in scores/<system>; at least k."""
+    bootstrap_resamples: Annotated[int, Field(ge=100)] = 1000
+    """Resamples of the users behind each confidence interval."""
+    confidence: Share = 0.95
+    """Coverage of the intervals."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the bootstrap."""
+    diversity_encoder: Name = "minilm"
+    """Encoder in whose space the diversity within a list is measured, the same one for every system."""
+
+    @model_validator(mode="after")
+    def _lists_are_long_enough(self) -> "EvaluationSettings":
+        if self.list_length < self.k:
+            raise ValueError(f"list_length ({self.list_length}) must be at least k ({self.k})")
+        return self
+
+
+class EncoderSettings(_Settings):
+    """A text encoder: any SentenceTransformer."""
+
+    weights: str
+    """`package:<module>` (a Python package that carries them), a local folder, or a hub id such as
+    `sentence-transformers/all-mpnet-base-v2`."""
+    revision: str | None = None
+    """Commit of the hub id; without it the hub's newest is taken and results may change with it."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """Expected SHA-256 of model.safetensors; another file is refused."""
+    dimensions: Annotated[int, Field(ge=1)] | None = None
+    """Expected length of a vector; another one is refused."""
+    prompt: str = ""
+    """Text put before every document."""
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    """Tokens kept of a document; None takes the encoder's own limit."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Documents encoded at once."""
+
+
+class MostPopularSettings(_Settings):
+    """Ranks movies by how many train users liked them; the floor for every other system."""
+
+    algorithm: Literal["most_popular"]
+    """The algorithm's name."""
+
+
+class PmfSettings(_Settings):
+    """Probabilistic Matrix Factorization (Salakhutdinov & Mnih 2008), as Cornac computes it."""
+
+    algorithm: Literal["pmf"]
+    """The algorithm's name."""
+    factors: Annotated[int, Field(ge=1)] = 100
+    """Length of the user and item vectors."""
+    epochs: Annotated[int, Field(ge=1)] = 200
+    """Passes over the ratings."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.005
+    """Step size of the stochastic gradient descent."""
+    regularisation: Annotated[float, Field(ge=0)] = 0.001
+    """Weight of the squared norms of the factors."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial factors."""
+
+
+ModelSettings = Annotated[MostPopularSettings | PmfSettings, Field(discriminator="algorithm")]
+
+
+class PublishedRow(_Settings):
+    """What the paper's Table I prints for a system, at k = 25 on ml-latest-small."""
+
+    precision: float
+    """P@25."""
+    recall: float
+    """R@25."""
+    ndcg_list: float
+    """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
+
+
+class SystemSettings(_Settings):
+    """A named way to rank: a model, an encoder, or both and a fusion."""
+
+    model: Name | None = None
+    """Collaborative branch: a name under [models]."""
+    encoder: Name | None = None
+    """Content branch: a name under [encoders]."""
+    fusion: Literal["convex", "notebook"] = "convex"
+    """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).
+    `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code)."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Weight of the collaborative branch; None: grid search on the validation part of train."""
+    published: PublishedRow | None = None
+    """The paper's figures for this system, shown beside ours on ml-latest-small."""
+
+    @model_validator(mode="after")
+    def _has_a_branch(self) -> "SystemSettings":
+        if self.model is None and self.encoder is None:
+            raise ValueError("a system needs a model, an encoder, or both")
+        if self.alpha is not None and (self.model is None or self.encoder is None):
+            raise ValueError("alpha weighs a model against an encoder: name both, or leave alpha out")
+        return self
+
+
+class Catalog(_Settings):
+    """Everything a user sets."""
+
+    dataset: DatasetName = "sample"
+    """Which ratings to use."""
+    folder: FolderSettings | None = None
+    """Where your own files are, for dataset = "folder"."""
+    split: SplitSettings = SplitSettings()
+    """Train, validation and test."""
+    evaluation: EvaluationSettings = EvaluationSettings()
+    """Cutoff, relevance, intervals."""
+    encoders: Mapping[Name, EncoderSettings] = {}
+    """Text encoders by name."""
+    models: Mapping[Name, ModelSettings] = {}
+    """Collaborative models by name."""
+    systems: Mapping[Name, SystemSettings] = {}
+    """Ranked systems by name."""
+
+    @model_validator(mode="after")
+    def _names_refer_to_entries(self) -> "Catalog":
+        if self.dataset == "folder" and self.folder is None:
+            raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
+        if not self.systems:
+            raise ValueError("at least one [systems.<name>] is needed")
+        references = [("evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders)]
+        for name, system in self.systems.items():
+            if system.model is not None:
+                references.append((f"systems.{name}.model", system.model, self.models))
+            if system.encoder is not None:
+                references.append((f"systems.{name}.encoder", system.encoder, self.encoders))
+        for setting, target, entries in references:
+            if target not in entries:
+                raise ValueError(f"{setting} = {target!r} is not defined; {_nearest(target, entries)}")
+        return self
+
+
+def load_catalog(path: Path | None = None, dataset: str | None = None) -> Catalog:
+    """Read a catalog file.
+
+    `path` defaults to HYBRID_CATALOG, then to the packaged `catalog.toml`; `dataset` to HYBRID_DATASET, then to
+    what the file says.
+
+    Raises:
+        CatalogError: the file is missing, is not TOML, or holds an unknown key or a value out of range.
+    """
+    path = path or (Path(os.environ["HYBRID_CATALOG"]) if os.environ.get("HYBRID_CATALOG") else None)
+    dataset = dataset or os.environ.get("HYBRID_DATASET") or None
+    name = str(path) if path else "hybrid_assets/catalog.toml"
+    try:
+        text = (path or importlib.resources.files("hybrid_assets") / "catalog.toml").read_text("utf-8")
+        settings = tomllib.loads(text)
+    except OSError as error:
+        raise CatalogError(f"{name}: {error.strerror}; set HYBRID_CATALOG to a file that exists") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CatalogError(f"{name}: not valid TOML: {error}") from error
+    if dataset:
+        settings["dataset"] = dataset
+    try:
+        return Catalog.model_validate(settings)
+    except ValidationError as error:
+        raise CatalogError(_explain(name, error)) from error
+
+
+def settings_digest(*settings: object) -> str:
+    """Short hash of settings, as it enters an asset's code version: 12 hexadecimal digits."""
+    plain = [s.model_dump(mode="json") if isinstance(s, BaseModel) else s for s in settings]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _explain(file: str, error: ValidationError) -> str:
+    lines = [f"{file}: {error.error_count()} setting(s) cannot be used"]
+    for problem in error.errors():
+        loc = problem["loc"]
+        # pydantic puts the discriminator ("pmf") into the location of a model's setting; the file has no such key
+        written = loc[:2] + loc[3:] if loc[:1] == ("models",) else loc
+        where = ".".join(str(part) for part in written) or "catalog"
+        if problem["type"] == "extra_forbidden":
+            known = _settings_at(loc).model_fields
+            lines.append(f"  {where}: unknown setting; {_nearest(str(loc[-1]), known)}")
+        else:
+            lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)
+
+
+def _settings_at(location: tuple[int | str, ...]) -> type[_Settings]:
+    sections: dict[str, type[_Settings]] = {
+        "folder": FolderSettings,
+        "split": SplitSettings,
+        "evaluation": EvaluationSettings,
+        "encoders": EncoderSettings,
+        "systems": SystemSettings,
+    }
+    if len(location) == 1:
+        return Catalog
+    if "published" in location[:-1]:
+        return PublishedRow
+    if location[0] == "models":
+        return PmfSettings if "pmf" in location else MostPopularSettings
+    return sections[str(location[0])]

@@ -1,0 +1,209 @@
+"""The command line `hybrid-assets`: every command is a few lines over the definitions and the queries.
+
+Exit codes: 0 done, 1 a run failed or something has not been materialized, 2 a wrong call.
+"""
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import dagster as dg
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hybrid_assets import queries
+from hybrid_assets.catalog import DATASETS, Catalog, CatalogError, load_catalog
+from hybrid_assets.definitions import build_definitions, table_store
+from hybrid_assets.doctor import examine
+from hybrid_assets.environment import dagster_home
+from hybrid_assets.orchestration.jobs import branch_selection
+from hybrid_assets.orchestration.running import RunOutcome, run_in_process
+from hybrid_assets.reporting.terminal import leaderboard_records, leaderboard_table
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=__doc__,
+)
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+DatasetOption = Annotated[
+    str | None, typer.Option(help=f"One of {', '.join(DATASETS)}; default: what the catalog says.")
+]
+
+
+@app.command()
+def run(dataset: DatasetOption = None) -> None:
+    """Bring the whole graph up to date and print the leaderboard. What has not changed is not computed again.
+
+    Examples:
+
+    `hybrid-assets run`
+
+    `hybrid-assets run --dataset ml-latest-small` (downloads MovieLens once)
+
+    `HYBRID_CATALOG=mine.toml hybrid-assets run --dataset folder` (your own ratings)
+    """
+    catalog = _catalog(dataset)
+    err.print(f"dataset [bold]{catalog.dataset}[/bold], {len(catalog.systems)} systems")
+    outcome = run_in_process(build_definitions(catalog), dagster_home())
+    _report(outcome)
+    out.print(leaderboard_table(queries.table(table_store(catalog), "leaderboard").collect()))
+    page = table_store(catalog).path(dg.AssetKey("report"), ".html")
+    err.print(f"Report with plots: {page}\nWeb UI: make ui, then open http://127.0.0.1:3000", soft_wrap=True)
+
+
+@app.command()
+def backfill(
+    encoders: Annotated[list[str], typer.Argument(help="Names under [encoders] of the catalog.")],
+    dataset: DatasetOption = None,
+) -> None:
+    """Bring the branch of some encoders up to date: embeddings, profiles, scores, metrics, leaderboard.
+
+    What a branch needs from upstream is brought up to date too; other encoders are left alone.
+
+    Examples:
+
+    `hybrid-assets backfill minilm`
+    """
+    catalog = _catalog(dataset)
+    for encoder in encoders:
+        queries.known(encoder, list(catalog.encoders), "encoder")
+    selection = branch_selection("encoder", encoders[0])
+    for encoder in encoders[1:]:
+        selection |= branch_selection("encoder", encoder)
+    _report(run_in_process(build_definitions(catalog), dagster_home(), selection))
+
+
+@app.command()
+def leaderboard(
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, one a system.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """Print the leaderboard of the last run.
+
+    Examples:
+
+    `hybrid-assets leaderboard`
+
+    `hybrid-assets leaderboard --json | jq '.[0].system'`
+    """
+    rows = queries.table(table_store(_catalog(dataset)), "leaderboard").collect()
+    if as_json:
+        sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
+    else:
+        out.print(leaderboard_table(rows))
+
+
+@app.command()
+def recommend(
+    user: Annotated[int, typer.Argument(help="User id, as in the ratings.")],
+    system: Annotated[str | None, typer.Option(help="A system; default: the first of the leaderboard.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many movies.")] = 10,
+    why: Annotated[bool, typer.Option("--why", help="Which branch and which liked movies put each there.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """What a system recommends to a user.
+
+    Examples:
+
+    `hybrid-assets recommend 42`
+
+    `hybrid-assets recommend 42 --system mf_minilm -k 5 --why`
+    """
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    system = system or queries.table(store, "leaderboard").select("system").first().collect().item()
+    shown = Table(title=f"user {user}, {system}", title_justify="left")
+    shown.add_column("#", justify="right")
+    shown.add_column("movie")
+    shown.add_column("score", justify="right")
+    if why:
+        shown.add_column("why")
+    for entry in queries.recommendations(store, catalog, user, system, k, why):
+        cells = [str(entry.rank), f"{entry.title} \\[{entry.movie_id}]", f"{entry.score:.3f}"]
+        if why:
+            cells.append("\n".join(_in_words(reason) for reason in entry.reasons))
+        shown.add_row(*cells)
+    out.print(shown)
+
+
+@app.command()
+def similar(
+    movie: Annotated[str, typer.Argument(help="Movie id or title.")],
+    encoder: Annotated[str | None, typer.Option(help="An encoder; default: the catalog's first.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many movies.")] = 10,
+    dataset: DatasetOption = None,
+) -> None:
+    """Movies whose texts an encoder finds most alike.
+
+    Examples:
+
+    `hybrid-assets similar "Heat"`
+
+    `hybrid-assets similar 318 --encoder minilm -k 5`
+    """
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    encoder = queries.known(encoder or next(iter(catalog.encoders)), list(catalog.encoders), "encoder")
+    movie_id, title = queries.find_movie(store, movie)
+    shown = Table(title=f"{title} \\[{movie_id}], {encoder}", title_justify="left")
+    shown.add_column("movie")
+    shown.add_column("cosine", justify="right")
+    for other_id, other_title, cosine in queries.similar_movies(store, encoder, movie_id, k):
+        shown.add_row(f"{other_title} \\[{other_id}]", f"{cosine:.3f}")
+    out.print(shown)
+
+
+@app.command()
+def doctor() -> None:
+    """Check this machine: Python, packages, GPU, weights, storage. Each problem comes with its fix."""
+    catalog = _catalog(None)
+    findings = examine(catalog)
+    shown = Table(show_header=False, box=None)
+    for finding in findings:
+        shown.add_row("[green]ok" if finding.ok else "[red]!!", finding.subject, finding.found)
+        if not finding.ok:
+            shown.add_row("", "", f"[yellow]{finding.fix}")
+    out.print(shown)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Entry point: errors that name their fix become one line and an exit code."""
+    try:
+        app()
+    except (CatalogError, queries.NotFound) as error:
+        err.print(f"[red]Error:[/red] {error}", soft_wrap=True)
+        sys.exit(2)
+    except dg.Failure as failure:
+        err.print(f"[red]Error:[/red] {failure.description}", soft_wrap=True)
+        sys.exit(1)
+
+
+def _catalog(dataset: str | None) -> Catalog:
+    if dataset is not None:
+        os.environ["HYBRID_DATASET"] = dataset  # what this process starts must load the same catalog
+    return load_catalog()
+
+
+def _report(outcome: RunOutcome) -> None:
+    done = f"{len(outcome.computed)} computed, {outcome.unchanged} unchanged, {outcome.seconds:.1f} s"
+    if outcome.success:
+        err.print(f"[green]done[/green]: {done}")
+        return
+    err.print(f"[red]failed[/red]: {done}; the last good version of every other asset stays")
+    for asset, message in outcome.failures.items():
+        err.print(f"[red]{asset}[/red]: {message}", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _in_words(reason: queries.Reason) -> str:
+    liked = f"; near {', '.join(reason.liked)}" if reason.liked else ""
+    return f"{reason.branch} adds {reason.part:.3f} (score {reason.score:.3f}){liked}"

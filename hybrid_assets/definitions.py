@@ -1,0 +1,61 @@
+"""The code location: everything Dagster loads.
+
+`build_definitions` wires the catalog's assets to a storage; tests call it with their own.
+"""
+
+import dagster as dg
+
+from hybrid_assets.assets.documents import document_assets
+from hybrid_assets.assets.embeddings import embedding_assets
+from hybrid_assets.assets.factors import factor_assets
+from hybrid_assets.assets.leaderboard import leaderboard_assets
+from hybrid_assets.assets.metrics import metric_assets
+from hybrid_assets.assets.profiles import profile_assets
+from hybrid_assets.assets.raw import raw_assets
+from hybrid_assets.assets.report import report_assets
+from hybrid_assets.assets.scores import score_assets
+from hybrid_assets.assets.split import split_assets
+from hybrid_assets.catalog import Catalog, load_catalog
+from hybrid_assets.environment import storage_url
+from hybrid_assets.orchestration.console import terminal_logger
+from hybrid_assets.orchestration.jobs import refresh_job
+from hybrid_assets.orchestration.storage import TableStore
+
+
+def table_store(catalog: Catalog, storage: str | None = None) -> TableStore:
+    """Where the tables of the catalog's dataset are: `<storage>/<dataset>/`."""
+    return TableStore(url=f"{(storage or storage_url()).rstrip('/')}/{catalog.dataset}")
+
+
+def build_definitions(catalog: Catalog | None = None, storage: str | None = None) -> dg.Definitions:
+    """All assets, the job and the resources.
+
+    Args:
+        catalog: settings; None reads HYBRID_CATALOG or the packaged catalog.toml.
+        storage: folder or fsspec URL; None takes HYBRID_STORAGE or `data/`.
+    """
+    catalog = catalog or load_catalog()
+    return dg.Definitions(
+        assets=[
+            *raw_assets(catalog),
+            *split_assets(catalog),
+            *document_assets(),
+            *factor_assets(catalog),
+            *embedding_assets(catalog),
+            *profile_assets(catalog),
+            *score_assets(catalog),
+            *metric_assets(catalog),
+            *leaderboard_assets(catalog),
+            *report_assets(catalog),
+        ],
+        jobs=[refresh_job()],
+        loggers={"terminal": terminal_logger},
+        # two processes: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
+        executor=dg.multiprocess_executor.configured(
+            {"max_concurrent": 2, "start_method": {"forkserver": {}}}
+        ),
+        resources={"io_manager": table_store(catalog, storage)},
+    )
+
+
+defs = build_definitions()

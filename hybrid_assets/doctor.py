@@ -1,0 +1,91 @@
+"""Examining the machine: what the project needs, what is there, and how to mend it.
+
+Belongs here: one check a function. Does not: installing anything.
+"""
+
+import importlib.metadata
+import platform
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from upath import UPath
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.environment import dagster_home, storage_url
+from hybrid_assets.orchestration.storage import replace_file
+from hybrid_assets.recommender.encoders import EncoderUnavailable, encoder_fingerprint, weights_folder
+
+PACKAGES = (
+    "dagster", "cornac", "torch", "transformers", "sentence-transformers", "peft", "bitsandbytes", "polars",
+    "pyarrow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing examined; `fix` says what to do where it is not ok."""
+
+    subject: str
+    ok: bool
+    found: str
+    fix: str = ""
+
+
+def examine(catalog: Catalog) -> list[Finding]:
+    """Everything, in the order in which a person would mend it."""
+    return [_python(), *_packages(), _gpu(), *_weights(catalog), _storage(), _home()]
+
+
+def _python() -> Finding:
+    supported = sys.version_info[:2] in ((3, 11), (3, 12))
+    return Finding("Python", supported, platform.python_version(), "use Python 3.11 or 3.12: make PYTHON=python3.11 run")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in PACKAGES:
+        try:
+            yield Finding(name, True, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, False, "not installed", "make install")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        build = "built for the CPU" if torch.version.cuda is None else "built for CUDA, sees no GPU"
+        return Finding("GPU", True, f"none (torch {build}); everything in the default catalog runs without one")
+    free, total = torch.cuda.mem_get_info()
+    return Finding("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+
+
+def _weights(catalog: Catalog) -> Iterator[Finding]:
+    for name, encoder in catalog.encoders.items():
+        try:
+            folder = weights_folder(encoder.weights, encoder.revision)
+            encoder_fingerprint(
+                folder, sha256=encoder.sha256, prompt=encoder.prompt, max_length=encoder.max_length
+            )
+            checked = "SHA-256 as expected" if encoder.sha256 else "no sha256 in the catalog to check against"
+            yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
+        except EncoderUnavailable as error:
+            yield Finding(f"encoder {name}", False, "not usable", str(error))
+
+
+def _storage() -> Finding:
+    probe = UPath(storage_url()) / f".doctor-{uuid.uuid4().hex}"
+    try:
+        replace_file(probe, b"writable")
+        probe.unlink()
+    except OSError as error:
+        return Finding("storage", False, f"{storage_url()}: {error}", "make it writable, or set HYBRID_STORAGE")
+    return Finding("storage", True, f"{storage_url()}, writable")
+
+
+def _home() -> Finding:
+    home = dagster_home()
+    if not (home / "dagster.yaml").exists():
+        return Finding("Dagster home", False, f"{home} has no dagster.yaml", "set DAGSTER_HOME to the checkout's dagster_home")
+    return Finding("Dagster home", True, str(home))

@@ -1,0 +1,28 @@
+"""Where things are on this machine: the environment variables the project reads, and their defaults.
+
+Belongs here: every variable but HYBRID_CATALOG and HYBRID_DATASET (catalog.py) and HYBRID_ML_* (datasets/).
+"""
+
+import os
+from pathlib import Path
+
+
+def project_folder() -> Path:
+    """The checkout this package is installed from, else the current folder."""
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "workspace.yaml").exists() else Path.cwd()
+
+
+def dagster_home() -> Path:
+    """DAGSTER_HOME, else `dagster_home/` of the project: where Dagster keeps its records."""
+    return Path(os.environ.get("DAGSTER_HOME") or project_folder() / "dagster_home").absolute()
+
+
+def storage_url() -> str:
+    """HYBRID_STORAGE, any folder or fsspec URL, else `data/` of the project: where tables are kept."""
+    return os.environ.get("HYBRID_STORAGE") or str(project_folder() / "data")
+
+
+def raw_cache() -> Path:
+    """HYBRID_RAW, else `data/raw/` of the project: where downloaded datasets are kept."""
+    return Path(os.environ.get("HYBRID_RAW") or project_folder() / "data" / "raw").absolute()

@@ -1,0 +1,230 @@
+"""The incremental cut-off: an asset computes only when its code, its settings or the content of an input changed.
+
+Open-source Dagster runs whatever is selected. Here every table carries a stamp of the versions that made it
+(storage.py); when they are the current ones, the asset reports the same data version and computes nothing, and what
+depends on it finds its inputs unchanged. Belongs here: that rule and what Dagster is told about a table.
+"""
+
+import importlib.metadata
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.catalog import settings_digest
+from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
+
+OWNERS = ["team:hybrid-assets"]
+PROGRESS_SECONDS = 2.0
+PREVIEW_ROWS = 5
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What an asset's function returns.
+
+    Attributes:
+        table: the asset's whole content.
+        numbers: counts and figures that the UI plots over time; kept with the table.
+        metadata: anything else to show for this materialization (plots, tables).
+    """
+
+    table: pl.DataFrame
+    numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+    metadata: Mapping[str, dg.MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an asset's function may know of the run it is part of."""
+
+    key: dg.AssetKey
+    store: TableStore
+    context: dg.AssetExecutionContext
+
+    def say(self, message: str) -> None:
+        """Tell the person who watches, in the terminal and in the UI."""
+        self.context.log.info(message)
+
+    def previous(self) -> pl.LazyFrame | None:
+        """The asset's own last table."""
+        return self.store.scan(self.key) if self.store.exists(self.key) else None
+
+    def progress(self, unit: str) -> Callable[[int, int | None], None]:
+        """A callback for long work: (done, total) becomes `1,024 of 9,066 documents, 310/s, 26 s left`."""
+        started = time.monotonic()
+        last_said = started
+
+        def report(done: int, total: int | None) -> None:
+            nonlocal last_said
+            now = time.monotonic()
+            if now - last_said < PROGRESS_SECONDS and done != total:
+                return
+            last_said = now
+            rate = done / max(now - started, 1e-9)
+            self.say(f"{done:,} {unit}, {rate:,.0f}/s" if total is None else _of_total(done, total, unit, rate))
+
+        return report
+
+
+def _of_total(done: int, total: int, unit: str, rate: float) -> str:
+    left = f"{(total - done) / rate:,.0f} s left" if rate > 0 else "time left unknown"
+    return f"{done:,} of {total:,} {unit}, {rate:,.0f}/s, {left}"
+
+
+def incremental_asset(
+    *,
+    key: str,
+    group: str,
+    version: str,
+    columns: Mapping[str, str],
+    inputs: Sequence[str] | Mapping[str, str] = (),
+    optional: Sequence[str] = (),
+    settings: Sequence[object] = (),
+    libraries: Sequence[str] = (),
+    observed: Callable[[], Mapping[str, str]] | None = None,
+    always: bool = False,
+    kinds: frozenset[str] = frozenset(),
+    tags: Mapping[str, str] | None = None,
+    lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
+    description: str | None = None,
+) -> Callable[[Callable[..., Computed]], dg.AssetsDefinition]:
+    """Turn `function(step, **inputs) -> Computed` into an asset that recomputes only what changed.
+
+    Args:
+        key: asset key, as `embeddings/minilm`.
+        group: stage of the graph.
+        version: raise it when the function's result changes for the same inputs.
+        columns: column -> what it holds.
+        inputs: asset keys, or parameter name -> asset key; each arrives as a LazyFrame.
+        optional: parameter names of inputs the asset can do without; a missing one arrives as None.
+        settings: what of the catalog the result depends on; part of the code version.
+        libraries: distributions whose version the result depends on; part of the code version.
+        observed: versions of inputs outside the graph (weights on disk); computed at every run.
+        always: compute at every run (an asset that looks at the outside world).
+        kinds: what the UI shows on the asset, beside parquet.
+        tags: for selections such as `tag:encoder=minilm`.
+        lineage: column -> (input key, its column) that it comes from.
+        description: in place of the function's docstring.
+    """
+    named = dict(inputs) if isinstance(inputs, Mapping) else {name: name for name in inputs}
+    upstream = {name: dg.AssetKey(path.split("/")) for name, path in named.items()}
+    asset_key = dg.AssetKey(key.split("/"))
+    versions = {name: importlib.metadata.version(name) for name in libraries}
+    code_version = f"{version}-{settings_digest(list(settings), versions)}"
+    dependencies = {
+        column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), source) for path, source in sources]
+        for column, sources in (lineage or {}).items()
+    }
+
+    def decorate(function: Callable[..., Computed]) -> dg.AssetsDefinition:
+        @dg.asset(
+            key=asset_key,
+            ins={
+                name: dg.AssetIn(input_key, metadata={"optional": name in optional})
+                for name, input_key in upstream.items()
+            },
+            group_name=group,
+            code_version=code_version,
+            kinds={"parquet", *kinds},
+            owners=OWNERS,
+            tags=tags,
+            description=description or function.__doc__,
+            required_resource_keys={"io_manager"},
+            output_required=True,
+        )
+        def asset(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult[Any]:
+            store: TableStore = context.resources.io_manager
+            with _clear_failures(key):
+                made_from = _current_inputs(store, upstream, observed)
+            last = store.stamp(asset_key)
+
+            def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
+                context.log.info("unchanged, nothing computed")
+                return dg.MaterializeResult(
+                    data_version=dg.DataVersion(stamp.data_version),
+                    metadata={**_shown(stamp, store.scan(asset_key), columns, dependencies), "cached": True},
+                )
+
+            if last and (last.code_version, last.inputs) == (code_version, made_from) and not always:
+                return unchanged(last)
+            started = time.monotonic()
+            with _clear_failures(key):
+                computed = function(Step(asset_key, store, context), **tables)
+            _check_columns(key, computed.table, columns)
+            stamp = Stamp(key, code_version, made_from, content_hash(computed.table), computed.numbers)
+            if stamp == last:
+                return unchanged(last)
+            return dg.MaterializeResult(
+                value=StampedTable(computed.table, stamp),
+                data_version=dg.DataVersion(stamp.data_version),
+                metadata={
+                    **_shown(stamp, computed.table.lazy(), columns, dependencies),
+                    **computed.metadata,
+                    "cached": False,
+                    "seconds": round(time.monotonic() - started, 3),
+                },
+            )
+
+        return asset
+
+    return decorate
+
+
+def _current_inputs(
+    store: TableStore,
+    upstream: Mapping[str, dg.AssetKey],
+    observed: Callable[[], Mapping[str, str]] | None,
+) -> dict[str, str]:
+    versions = {}
+    for key in upstream.values():
+        stamp = store.stamp(key)
+        versions[key.to_user_string()] = stamp.data_version if stamp else "missing"
+    return {**versions, **(observed() if observed else {})}
+
+
+@contextmanager
+def _clear_failures(key: str) -> Iterator[None]:
+    """Errors that tell the user what to do fail the run at once, under their own words."""
+    try:
+        yield
+    except ValueError as error:
+        raise dg.Failure(f"{key}: {error}", allow_retries=False) from error
+
+
+def _check_columns(key: str, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
+    if table.columns != list(columns):
+        raise RuntimeError(f"{key}: declares the columns {list(columns)} and computed {table.columns}")
+
+
+def _shown(
+    stamp: Stamp,
+    table: pl.LazyFrame,
+    columns: Mapping[str, str],
+    dependencies: Mapping[str, list[dg.TableColumnDep]],
+) -> dict[str, Any]:
+    schema = table.collect_schema()
+    preview = table.head(PREVIEW_ROWS).collect()
+    with pl.Config(
+        tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True,
+        tbl_cols=-1, fmt_str_lengths=80, tbl_width_chars=10_000,
+    ):  # fmt: skip
+        markdown = str(preview)
+    shown: dict[str, Any] = {
+        "dagster/row_count": table.select(pl.len()).collect().item(),
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn(name, type=str(dtype), description=columns[name])
+                for name, dtype in schema.items()
+            ]
+        ),
+        "preview": dg.MetadataValue.md(markdown),
+        **stamp.numbers,
+    }
+    if dependencies:
+        shown["dagster/column_lineage"] = dg.TableColumnLineage(dict(dependencies))
+    return shown

@@ -1,0 +1,187 @@
+"""Where tables lie: Parquet files that carry their own provenance, replaced as a whole or not at all.
+
+Belongs here: reading and writing tables and their stamps on any fsspec URL. Does not: deciding whether to compute
+(incremental.py).
+"""
+
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from upath import UPath
+
+STAMP_KEY = "hybrid_assets"
+HASH_ROWS = 2**16
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What made a table; written into its Parquet footer, so that table and provenance can never disagree.
+
+    Attributes:
+        asset: the asset key, as `a/b`.
+        code_version: of the asset's code, settings and libraries.
+        inputs: data version of each input at the time; "missing" for an optional one that was not there.
+        data_version: hash of the table's content.
+        numbers: counts and figures to plot over time.
+    """
+
+    asset: str
+    code_version: str
+    inputs: Mapping[str, str]
+    data_version: str
+    numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StampedTable:
+    """A table on its way to storage."""
+
+    table: pl.DataFrame
+    stamp: Stamp
+
+
+class _Sha256Sink(io.RawIOBase):
+    """A file that keeps nothing but the hash of what is written to it."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+        self.position = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self.position += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+
+def content_hash(table: pl.DataFrame) -> str:
+    """SHA-256 of a table's schema and values, 16 hexadecimal digits; the same however it is chunked or compressed.
+
+    Raises:
+        ValueError: a column of lists or structs holds a null, whose bytes Arrow leaves open.
+    """
+    import pyarrow as pa
+
+    arrow = _without_undefined_bytes(table).rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
+    sink = _Sha256Sink()
+    sink.write(repr(list(table.schema.items())).encode())
+    with pa.PythonFile(sink, mode="w") as file, pa.ipc.new_stream(file, arrow.schema) as stream:
+        for batch in arrow.combine_chunks().to_batches(max_chunksize=HASH_ROWS):
+            stream.write_batch(batch)
+    return sink.digest.hexdigest()[:16]
+
+
+def _without_undefined_bytes(table: pl.DataFrame) -> pl.DataFrame:
+    """Nulls as a column of their own, and booleans as bytes: what lies under a null or after a last bit is chance."""
+    columns = []
+    for name, dtype in table.schema.items():
+        values = pl.col(name)
+        if table[name].null_count():
+            if dtype.is_nested():
+                raise ValueError(f"column {name!r} holds nulls in {dtype}; write empty values instead")
+            columns.append(values.is_null().cast(pl.UInt8).alias(f"{name} is null"))
+            empty = pl.lit("" if dtype == pl.String else 0).cast(dtype)
+            values = values.fill_null(empty)
+        columns.append((values.cast(pl.UInt8) if dtype == pl.Boolean else values).alias(name))
+    return table.select(columns)
+
+
+def replace_file(path: UPath, content: bytes) -> None:
+    """Write a whole file so that readers see the old one or the new one, never a part.
+
+    On a local disk: a temporary name, then a rename. Elsewhere: one PUT of the whole object.
+    """
+    if path.protocol in ("", "file", "local"):
+        local = Path(path.path)
+        local.parent.mkdir(parents=True, exist_ok=True)
+        temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, local)
+        finally:
+            temporary.unlink(missing_ok=True)
+    else:
+        path.fs.pipe_file(path.path, content)
+
+
+class TableStore(dg.ConfigurableIOManager):
+    """Tables of one dataset under a folder or fsspec URL: `<url>/<asset key>.parquet`.
+
+    Dagster's IO manager of this project: an input arrives as a `polars.LazyFrame`, or as None where the asset said
+    that it can do without.
+    """
+
+    url: str
+
+    def path(self, key: dg.AssetKey, suffix: str = ".parquet") -> UPath:
+        """Where an asset's file lies."""
+        return UPath(self.url, *key.path[:-1], key.path[-1] + suffix)
+
+    def exists(self, key: dg.AssetKey) -> bool:
+        """Whether the asset has a table."""
+        return bool(self.path(key).exists())
+
+    def scan(self, key: dg.AssetKey) -> pl.LazyFrame:
+        """The asset's table, read lazily.
+
+        Raises:
+            dagster.Failure: it has never been materialized; the message holds the command.
+        """
+        path = self.path(key)
+        if not path.exists():
+            name = key.to_user_string()
+            raise dg.Failure(
+                f"{name} has not been materialized ({path} does not exist). Build it and what it needs: "
+                f"dagster asset materialize -m hybrid_assets.definitions --select '+{name}'",
+                allow_retries=False,
+            )
+        if path.protocol in ("", "file", "local"):
+            return pl.scan_parquet(path.path)
+        return pl.scan_parquet(io.BytesIO(path.read_bytes()))
+
+    def stamp(self, key: dg.AssetKey) -> Stamp | None:
+        """What made the asset's table, or None where there is none.
+
+        Raises:
+            dagster.Failure: the file is no Parquet file of this project.
+        """
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            with path.open("rb") as file:
+                return Stamp(**json.loads(pl.read_parquet_metadata(file)[STAMP_KEY]))
+        except (pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
+            raise dg.Failure(
+                f"{path} cannot be read as a table of this project ({type(error).__name__}: {error}). "
+                "Delete the file and run again: it will be computed anew",
+                allow_retries=False,
+            ) from error
+
+    def handle_output(self, context: dg.OutputContext, obj: StampedTable) -> None:
+        """Write a table and its stamp as one file."""
+        content = io.BytesIO()
+        obj.table.write_parquet(content, metadata={STAMP_KEY: json.dumps(asdict(obj.stamp), sort_keys=True)})
+        replace_file(self.path(context.asset_key), content.getvalue())
+
+    def load_input(self, context: dg.InputContext) -> pl.LazyFrame | None:
+        """The table of an upstream asset."""
+        optional = (context.definition_metadata or {}).get("optional", False)
+        return None if optional and not self.exists(context.asset_key) else self.scan(context.asset_key)

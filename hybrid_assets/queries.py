@@ -1,0 +1,173 @@
+"""Questions to the materialized tables: whose list, why, what is similar.
+
+Belongs here: joining tables into answers. Does not: printing them (cli.py), computing towers or rankings.
+"""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.recommender.explain import closest_liked, nearest
+from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
+from hybrid_assets.recommender.towers import Ids, Vectors
+
+REASONS = 3
+
+
+class NotFound(ValueError):
+    """The user, movie, system or encoder asked for does not exist; the message names the nearest that do."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What one branch had to do with a listed movie.
+
+    Attributes:
+        branch: the model or encoder.
+        score: its own score of the movie.
+        part: what it added to the fused score.
+        liked: titles of the liked movies that are closest to it in the branch's item vectors.
+    """
+
+    branch: str
+    score: float
+    part: float
+    liked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One entry of a list."""
+
+    rank: int
+    movie_id: int
+    title: str
+    score: float
+    reasons: tuple[Reason, ...]
+
+
+def table(store: TableStore, key: str) -> pl.LazyFrame:
+    """A materialized table by its asset key, as `scores/mf_only`."""
+    return store.scan(dg.AssetKey(key.split("/")))
+
+
+def known(name: str, names: Sequence[str], what: str) -> str:
+    """`name` where it is one of `names`.
+
+    Raises:
+        NotFound: it is not.
+    """
+    if name in names:
+        return name
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+    raise NotFound(f"no {what} {name!r} in the catalog; {hint}")
+
+
+def recommendations(
+    store: TableStore, catalog: Catalog, user: int, system: str, k: int, why: bool = False
+) -> list[Recommendation]:
+    """A user's list by a system, with reasons where asked.
+
+    Raises:
+        NotFound: no such system, no such user, or a longer list than is kept.
+        dagster.Failure: the system has not been materialized.
+    """
+    settings = catalog.systems[known(system, list(catalog.systems), "system")]
+    if k > catalog.evaluation.list_length:
+        length = catalog.evaluation.list_length
+        raise NotFound(f"lists hold {length} movies and {k} were asked for; set evaluation.list_length in the catalog")
+    scores = table(store, f"scores/{system}").filter((pl.col("user_id") == user) & (pl.col("rank") <= k)).collect()
+    if scores.is_empty():
+        raise NotFound(f"user {user} has no list; {_some_users(store)}")
+    titles = _titles(store)
+    branches = [branch for branch in (settings.model, settings.encoder) if branch is not None]
+    closest = {branch: [()] * scores.height for branch in branches}
+    if why:
+        train = table(store, "train_ratings").filter(pl.col("user_id") == user)
+        threshold = catalog.evaluation.relevance_threshold
+        liked = train.filter(pl.col("rating") >= threshold).collect()["movie_id"].to_numpy()
+        listed = scores["movie_id"].to_numpy()
+        for branch in branches:
+            if branch == settings.model and catalog.models[branch].algorithm == "most_popular":
+                continue  # the same list for everybody: nothing the user liked had a part in it
+            vectors = _item_vectors(store, branch, is_model=branch == settings.model)
+            closest[branch] = [
+                tuple(titles[movie] for movie in movies)
+                for movies in closest_liked(*vectors, listed, liked, REASONS)
+            ]
+    return [
+        Recommendation(
+            row["rank"],
+            row["movie_id"],
+            titles[row["movie_id"]],
+            row["score"],
+            tuple(
+                Reason(branch, row[f"score_{branch}"], row[f"part_{branch}"], closest[branch][place])
+                for branch in branches
+            )
+            if why
+            else (),
+        )
+        for place, row in enumerate(scores.sort("rank").iter_rows(named=True))
+    ]
+
+
+def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[tuple[int, str, float]]:
+    """The k movies whose documents are closest to a movie's: id, title, cosine."""
+    ids, cosines = nearest(*_item_vectors(store, encoder, is_model=False), movie, k)
+    titles = _titles(store)
+    return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
+
+
+def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:
+    """Id and title of a movie given by id, by title with or without its year, or by a part that only it has.
+
+    Raises:
+        NotFound: none or several fit; the message names the nearest titles.
+    """
+    titles = _titles(store)
+    if wanted.isdecimal() and int(wanted) in titles:
+        return int(wanted), titles[int(wanted)]
+    folded = {movie: title.casefold() for movie, title in titles.items()}
+    text = wanted.casefold().strip()
+    for fits in (
+        [movie for movie, title in folded.items() if title == text],
+        [movie for movie, title in folded.items() if title.rsplit("(", 1)[0].strip() == text],
+        [movie for movie, title in folded.items() if text and text in title],
+    ):
+        if len(fits) == 1:
+            return fits[0], titles[fits[0]]
+        if fits:
+            raise NotFound(f"{wanted!r} fits several movies: {_listed(titles, fits[:5])}; give the id")
+    without_year = {title.rsplit("(", 1)[0].strip(): movie for movie, title in folded.items()}
+    close = difflib.get_close_matches(text, without_year, n=3)
+    hint = f"did you mean {_listed(titles, [without_year[c] for c in close])}?" if close else "check the title"
+    raise NotFound(f"no movie {wanted!r}; {hint}")
+
+
+def _listed(titles: dict[int, str], movies: Sequence[int]) -> str:
+    return ", ".join(f"{titles[movie]} [{movie}]" for movie in movies)
+
+
+def _titles(store: TableStore) -> dict[int, str]:
+    movies = table(store, "movies").select("movie_id", "title").collect()
+    return {movie: title or f"(movie {movie}, without a title)" for movie, title in movies.iter_rows()}
+
+
+def _item_vectors(store: TableStore, branch: str, *, is_model: bool) -> tuple[Ids, Vectors]:
+    if is_model:
+        pair = model_towers(table(store, f"factors/{branch}"), "train")
+        return pair.item_ids, pair.item_vectors
+    return ids_and_vectors(table(store, f"embeddings/{branch}").collect(), "movie_id")
+
+
+def _some_users(store: TableStore) -> str:
+    users = table(store, "train_ratings").select(pl.col("user_id").unique().sort()).collect()["user_id"].to_numpy()
+    return f"the {len(users)} users are numbered {np.min(users)} to {np.max(users)}"

@@ -1,0 +1,85 @@
+"""Fusion: how the branches' scores of a user become one.
+
+Every fusion is S_ui = sum over branches b of  weight_b * normalise_b(score_b,ui). Belongs here: the normalisations
+and the weights' grid search. Does not: computing scores or picking the best k (ranking.py).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+# (scores of a block, (users, items); row and column of each train rating in it) -> normalised scores, (users,
+# items). What it gives for a train rating does not matter: the ranking masks it. `scores` may be overwritten.
+Normalise: TypeAlias = "Callable[[torch.Tensor, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]"
+
+
+def identity(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
+    """The score as it is: a branch that ranks alone, or a cosine."""
+    return scores
+
+
+def sigmoid(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
+    """1 / (1 + exp(-score)), in (0, 1). Source: the paper, equation 4."""
+    return scores.sigmoid_()
+
+
+def min_max_over_train(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
+    """(score - min) / (max - min) over all train movies of that user; 0 where all are equal.
+
+    Source: the paper's published code, for its MF score.
+    """
+    return _min_max(scores, scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True))
+
+
+def min_max_over_candidates(
+    scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]"
+) -> "torch.Tensor":
+    """(score - min) / (max - min) over that user's unrated train movies; 0 where all are equal.
+
+    Source: the paper's published code, for its content score.
+    """
+    scores[seen] = float("inf")
+    low = scores.amin(dim=1, keepdim=True)
+    scores[seen] = float("-inf")
+    high = scores.amax(dim=1, keepdim=True)
+    scores[seen] = 0.0
+    return _min_max(scores, low, high)
+
+
+def _min_max(scores: "torch.Tensor", low: "torch.Tensor", high: "torch.Tensor") -> "torch.Tensor":
+    span = high - low
+    scale = span.reciprocal().masked_fill_((span <= 0) | ~span.isfinite(), 0.0)
+    return scores.sub_(low.nan_to_num(posinf=0.0, neginf=0.0)).mul_(scale)
+
+
+# For each fusion, how the collaborative and the content score are normalised before the weighted sum.
+FUSIONS: dict[str, tuple[Normalise, Normalise]] = {
+    # S = a * sigmoid(MF) + (1 - a) * cos: the paper's equation 4
+    "convex": (sigmoid, identity),
+    # S = a * minmax(MF) + (1 - a) * minmax(cos): the paper's published code
+    "notebook": (min_max_over_train, min_max_over_candidates),
+}
+
+# Which reading of equation 2 a fusion takes its user profiles from (profiles.py).
+PROFILE_READING = {"convex": "liked", "notebook": "recency"}
+
+ALPHA_GRID: tuple[float, ...] = tuple(np.round(np.linspace(0.0, 1.0, 21), 2).tolist())
+
+
+def best_alpha(quality: Callable[[float], float], grid: Sequence[float] = ALPHA_GRID) -> tuple[float, list[float]]:
+    """Grid search for the weight of the collaborative branch.
+
+    Args:
+        quality: alpha -> what is to be high, measured on the validation part of train.
+        grid: weights to try, in [0, 1].
+
+    Returns:
+        The best weight (the largest of equally good ones: prefer what the ratings say) and the quality of each.
+    """
+    curve = [quality(alpha) for alpha in grid]
+    best = max(range(len(grid)), key=lambda place: (curve[place], grid[place]))
+    return grid[best], curve

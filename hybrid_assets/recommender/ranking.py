@@ -1,0 +1,169 @@
+"""The ranking engine: tower pairs in, the best k unrated movies of each user out.
+
+One engine for every system: for each block of users one matrix product a branch, the fusion, the mask of what the
+user has already rated, and top k, on torch. Memory is bounded by a block: users x items is never held.
+Belongs here: that loop. Does not: normalisations and weights (fusion.py), judging the lists (metrics.py).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from hybrid_assets.recommender.fusion import Normalise, identity
+from hybrid_assets.recommender.towers import Vectors
+
+if TYPE_CHECKING:
+    import torch
+
+Index = npt.NDArray[np.int64]
+
+# Scores of one block: 256 MiB a branch in float32.
+BLOCK_SCORES = 2**26
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One branch of a system, aligned to the users and items that are ranked.
+
+    Attributes:
+        name: what its columns are called.
+        user_vectors: (users, d).
+        item_vectors: (items, d).
+        normalise: what is done to its scores before they are weighted.
+        weight: its factor in the fused sum.
+    """
+
+    name: str
+    user_vectors: Vectors
+    item_vectors: Vectors
+    normalise: Normalise = identity
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The best k candidates of each user, best first.
+
+    Attributes:
+        items: (users, k) item index, -1 where a user has fewer than k candidates.
+        scores: (users, k) fused score, -inf there.
+        branch_scores: branch -> (users, k) its own score, before normalisation; NaN there.
+        branch_parts: branch -> (users, k) its weighted, normalised score; the parts sum to `scores`; NaN there.
+    """
+
+    items: Index
+    scores: Vectors
+    branch_scores: dict[str, Vectors]
+    branch_parts: dict[str, Vectors]
+
+
+def rank(
+    branches: Sequence[Branch],
+    seen: tuple[Index, Index],
+    k: int,
+    *,
+    device: str = "cpu",
+    block_users: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Ranking:
+    """Rank all items for all users: S = sum_b weight_b * normalise_b(U_b V_b^T), rated items left out.
+
+    Equal scores are ordered by item index, so that the result does not depend on the block size.
+
+    Args:
+        branches: at least one, all over the same users and items.
+        seen: CSR of what each user has rated, which is never listed: indptr (users + 1,), item index (ratings,).
+        k: length of the lists, at least 1.
+        device: torch device of the products.
+        block_users: users a block; None: as many as fit BLOCK_SCORES.
+        progress: called with (users done, users) after each block.
+
+    Raises:
+        ValueError: no branch, k < 1, shapes that do not fit, or a score that is not a number.
+    """
+    import torch
+
+    users, items = _shape(branches, seen, k)
+    width = min(k, items)
+    block_users = block_users or max(1, BLOCK_SCORES // max(items, 1))
+    indptr, seen_items = seen
+    towers = [
+        (torch.from_numpy(b.user_vectors).to(device), torch.from_numpy(b.item_vectors).to(device).T)
+        for b in branches
+    ]
+    listed = np.full((users, k), -1, dtype=np.int64)
+    fused = np.full((users, k), -np.inf, dtype=np.float32)
+    own = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
+    parts = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
+
+    for start in range(0, users, block_users):
+        stop = min(start + block_users, users)
+        rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
+        columns = seen_items[indptr[start] : indptr[stop]]
+        rated = (torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device))
+
+        raw = [user_vectors[start:stop] @ item_vectors for user_vectors, item_vectors in towers]
+        weighted = [
+            score if branch.normalise is identity else branch.normalise(score.clone(), rated)
+            for branch, score in zip(branches, raw, strict=True)
+        ]
+        if len(branches) == 1 and branches[0].weight == 1.0:
+            total = weighted[0]
+        else:
+            total = weighted[0] * branches[0].weight
+            for branch, part in zip(branches[1:], weighted[1:], strict=True):
+                total.add_(part, alpha=branch.weight)
+        total[rated] = float("-inf")
+        best, place = _top(total, width)
+        if torch.isnan(best).any():
+            raise ValueError("a score is not a number; a branch has vectors that are too large or not finite")
+
+        here = slice(start, stop)
+        found = torch.isfinite(best)
+        fused[here, :width] = best.cpu().numpy()
+        listed[here, :width] = place.masked_fill(~found, -1).cpu().numpy()
+        for branch, score, part in zip(branches, raw, weighted, strict=True):
+            listed_score = score.gather(1, place).masked_fill_(~found, np.nan)
+            listed_part = part.gather(1, place).mul_(branch.weight).masked_fill_(~found, np.nan)
+            own[branch.name][here, :width] = listed_score.cpu().numpy()
+            parts[branch.name][here, :width] = listed_part.cpu().numpy()
+        if progress:
+            progress(stop, users)
+    return Ranking(listed, fused, own, parts)
+
+
+def _top(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The k largest of each row, equal ones by ascending column. torch.topk alone leaves their order open."""
+    import torch
+
+    if scores.shape[1] > k:
+        best, place = scores.topk(k + 1, dim=1)
+        tied_at_the_end = (best[:, k - 1] == best[:, k]).nonzero()[:, 0]
+        best, place = best[:, :k], place[:, :k]
+        if len(tied_at_the_end):
+            values, order = scores[tied_at_the_end].sort(dim=1, descending=True, stable=True)
+            best[tied_at_the_end], place[tied_at_the_end] = values[:, :k], order[:, :k]
+    else:
+        best, place = scores.topk(k, dim=1)
+    by_column = place.argsort(dim=1)
+    best, place = best.gather(1, by_column), place.gather(1, by_column)
+    by_score = torch.sort(best, dim=1, descending=True, stable=True).indices
+    return best.gather(1, by_score), place.gather(1, by_score)
+
+
+def _shape(branches: Sequence[Branch], seen: tuple[Index, Index], k: int) -> tuple[int, int]:
+    if not branches:
+        raise ValueError("a ranking needs at least one branch")
+    if k < 1:
+        raise ValueError(f"k must be at least 1, found {k}")
+    users, items = len(branches[0].user_vectors), len(branches[0].item_vectors)
+    for branch in branches:
+        found = (len(branch.user_vectors), len(branch.item_vectors))
+        if found != (users, items):
+            raise ValueError(f"branch {branch.name!r} covers {found} users and items, the first ({users}, {items})")
+    if len(seen[0]) != users + 1:
+        raise ValueError(f"seen: indptr needs {users + 1} entries for {users} users, found {len(seen[0])}")
+    return users, items

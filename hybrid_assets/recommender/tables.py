@@ -1,0 +1,56 @@
+"""Tower pairs as tables and back: the schemas in which branches are stored.
+
+Belongs here: column names and conversion. Does not: computing or ranking.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
+
+# "train": fitted on all of train, for the test. "fit": fitted on train without its validation part, for choosing
+# fusion weights on that part.
+Fold = Literal["train", "fit"]
+FOLDS: tuple[Fold, ...] = ("train", "fit")
+
+
+def fold_of(train: pl.DataFrame, fold: Fold) -> pl.DataFrame:
+    """The train ratings that belong to a fold, in training order."""
+    return train if fold == "train" else train.filter(~pl.col("validation"))
+
+
+def factor_table(towers: Mapping[Fold, TowerPair]) -> pl.DataFrame:
+    """`fold`, `side` ("user" or "item"), `id`, `vector`: the tower pairs of a model, one a fold."""
+    return pl.concat(
+        pl.DataFrame({"id": ids, "vector": vectors}).select(
+            pl.lit(fold).alias("fold"), pl.lit(side).alias("side"), "id", "vector"
+        )
+        for fold, pair in towers.items()
+        for side, ids, vectors in (
+            ("user", pair.user_ids, pair.user_vectors),
+            ("item", pair.item_ids, pair.item_vectors),
+        )
+    )
+
+
+def ids_and_vectors(table: pl.DataFrame, id_column: str) -> tuple[Ids, Vectors]:
+    """The (n,) ids and (n, d) float32 vectors of a table."""
+    ids = table[id_column].to_numpy().astype(np.int64)
+    return ids, np.ascontiguousarray(table["vector"].to_numpy(), dtype=np.float32)
+
+
+def model_towers(factors: pl.LazyFrame, fold: Fold) -> TowerPair:
+    """The tower pair of a model's `factor_table` for one fold."""
+    rows = factors.filter(pl.col("fold") == fold).collect()
+    users = ids_and_vectors(rows.filter(pl.col("side") == "user"), "id")
+    items = ids_and_vectors(rows.filter(pl.col("side") == "item"), "id")
+    return TowerPair(*users, *items)
+
+
+def encoder_towers(profiles: pl.LazyFrame, embeddings: pl.LazyFrame, fold: Fold, reading: str) -> TowerPair:
+    """The tower pair of an encoder: user profiles of one fold and reading, and item embeddings."""
+    chosen = profiles.filter((pl.col("fold") == fold) & (pl.col("reading") == reading)).collect()
+    return TowerPair(*ids_and_vectors(chosen, "user_id"), *ids_and_vectors(embeddings.collect(), "movie_id"))

@@ -1,0 +1,82 @@
+"""Tower pairs: the one shape in which every branch, collaborative or content, is ranked.
+
+A tower pair is a table of user vectors and a table of item vectors whose dot product is the branch's score.
+Belongs here: that shape and its alignment to ids. Does not: how a model fills it, or how scores become a ranking.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int64]
+Vectors = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TowerPair:
+    """User vectors and item vectors of one branch; score(u, i) = user_vectors[u] . item_vectors[i].
+
+    Attributes:
+        user_ids: (users,) unique ids.
+        user_vectors: (users, d) float32, finite.
+        item_ids: (items,) unique ids.
+        item_vectors: (items, d) float32, finite.
+
+    Raises:
+        ValueError: shapes do not fit each other, an id is repeated, or a vector is not finite.
+    """
+
+    user_ids: Ids
+    user_vectors: Vectors
+    item_ids: Ids
+    item_vectors: Vectors
+
+    def __post_init__(self) -> None:
+        for side, ids, vectors in (
+            ("user", self.user_ids, self.user_vectors),
+            ("item", self.item_ids, self.item_vectors),
+        ):
+            if vectors.ndim != 2 or len(ids) != len(vectors):
+                raise ValueError(f"{side} tower: {len(ids)} ids need as many vectors, found shape {vectors.shape}")
+            if len(np.unique(ids)) != len(ids):
+                raise ValueError(f"{side} tower: an id occurs twice; ids must be unique")
+            if not np.isfinite(vectors).all():
+                bad = ids[~np.isfinite(vectors).all(axis=1)][0]
+                raise ValueError(f"{side} tower: the vector of {side} {bad} is not finite; retrain the model")
+        if self.user_vectors.shape[1] != self.item_vectors.shape[1]:
+            raise ValueError(
+                f"user vectors have {self.user_vectors.shape[1]} dimensions and item vectors "
+                f"{self.item_vectors.shape[1]}; their dot product needs the same number"
+            )
+
+
+def positions(ids: Ids, wanted: Ids) -> Ids:
+    """Index in the unique `ids` of each wanted id, -1 where it is not there."""
+    if len(ids) == 0:
+        return np.full(len(wanted), -1, dtype=np.int64)
+    order = np.argsort(ids)
+    rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
+    return np.where(ids[rows] == wanted, rows, -1)
+
+
+def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "refuse"]) -> Vectors:
+    """Vectors in the order of `wanted` ids: (len(wanted), d).
+
+    Args:
+        ids: (n,) unique ids of `vectors`.
+        vectors: (n, d).
+        wanted: ids to look up.
+        missing: what to do with an id that has no vector: "zero" gives it the zero vector, so that its score is 0;
+            "refuse" raises.
+
+    Raises:
+        ValueError: an id has no vector and `missing` is "refuse".
+    """
+    rows = positions(ids, wanted)
+    if missing == "refuse" and (rows < 0).any():
+        raise ValueError(f"id {wanted[rows < 0][0]} has no vector; materialize the branch again")
+    aligned: Vectors = np.zeros((len(wanted), vectors.shape[1]), dtype=np.float32)
+    aligned[rows >= 0] = vectors[rows[rows >= 0]]
+    return aligned

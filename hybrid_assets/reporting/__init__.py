@@ -1,0 +1,1 @@
+"""Reporting: tables in, plots, one HTML page and a terminal table out. Never imports dagster."""

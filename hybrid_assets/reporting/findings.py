@@ -1,0 +1,149 @@
+"""What the leaderboard says, in words: every name and figure is computed from the table.
+
+Belongs here: sentences, each said only when the table supports it. Does not: markup.
+"""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from hybrid_assets.reporting.leaderboard import (
+    METRICS,
+    PUBLISHED,
+    Row,
+    cutoff,
+    has_published,
+    interval,
+    is_measured,
+    measured,
+    number,
+    ordered,
+    published,
+)
+
+BASELINE = "most_popular"
+PAPER_BASELINE = "mf_only"
+# The dataset of the paper's Table I: on another one the published values are no yardstick.
+PAPER_DATASET = "ml-latest-small"
+
+
+def findings(leaderboard: pl.DataFrame) -> list[str]:
+    """Plain sentences about a leaderboard, the headline first.
+
+    Always: who leads (or that nothing is measured yet). Only where the table supports it: by what factor it leads the
+    next and the most-popular baseline, which systems lie below that baseline, how the published rows reproduce, and
+    what is not measured.
+
+    Raises:
+        ValueError: the rows do not share one cutoff k.
+    """
+    k = cutoff(leaderboard)
+    rows = measured(leaderboard)
+    waiting = [row for row in ordered(leaderboard) if not is_measured(row)]
+    sentences = _lead(rows, k) + _against_baseline(rows) + _reproduction(rows, k)
+    if waiting:
+        names = _listed([f"{row['system']} ({row['state']})" for row in waiting])
+        sentences.append(f"Not measured: {names}.")
+    return sentences
+
+
+def _lead(rows: Sequence[Row], k: int) -> list[str]:
+    if not rows:
+        return ["No system is measured yet."]
+    first = rows[0]
+    name = METRICS["ndcg"].label(k)
+    if len(rows) == 1:
+        return [f"{first['system']} is the only measured system: {name} {_ndcg(first)}."]
+    second = rows[1]
+    if first["ndcg"] == second["ndcg"]:
+        return [f"{first['system']} and {second['system']} share the lead: {name} {_ndcg(first)} each."]
+    headline = f"{first['system']} leads with {name} {_ndcg(first)}"
+    baseline = _named(rows, BASELINE)
+    compared = [row for row in (baseline,) if row is not None and row is not first and row["ndcg"] > 0]
+    if compared:
+        headline += f", {_times(first, compared[0])} {BASELINE}"
+    sentences = [f"{headline}."]
+    if second in compared:
+        return sentences
+    sentences.append(f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}{_overlap(first, second)}.")
+    return sentences
+
+
+def _ahead(first: Row, second: Row) -> str:
+    if second["ndcg"] <= 0 or _times(first, second) == "1.00 times":
+        return ""
+    return f" (the leader has {_times(first, second)} that)"
+
+
+def _overlap(row: Row, other: Row) -> str:
+    ours, theirs = interval(row, "ndcg"), interval(other, "ndcg")
+    if not ours or not theirs:
+        return ""
+    return f"; their intervals {'overlap' if ours[0] <= theirs[1] else 'do not overlap'}"
+
+
+def _against_baseline(rows: Sequence[Row]) -> list[str]:
+    baseline = _named(rows, BASELINE)
+    if baseline is None or not baseline["ndcg"] > 0:
+        return []
+    below = [row for row in rows if row["ndcg"] < baseline["ndcg"]]
+    sentences = []
+    paper = next((row for row in below if row["system"] == PAPER_BASELINE), None)
+    if paper is not None:
+        sentences.append(
+            f"{PAPER_BASELINE} lies below {BASELINE}, which gives everyone the same movies: "
+            f"{_ndcg(paper)} against {_ndcg(baseline)}, {_times(paper, baseline)} as much."
+        )
+    others = [row for row in below if row is not paper]
+    if others:
+        verb = "lies" if len(others) == 1 else "lie"
+        also = "also " if paper is not None else ""
+        names = _listed([f"{row['system']} ({_ndcg(row)})" for row in others])
+        sentences.append(f"{names} {also}{verb} below {BASELINE}.")
+    return sentences
+
+
+def _reproduction(rows: Sequence[Row], k: int) -> list[str]:
+    with_row = [row for row in rows if has_published([row])]
+    if not with_row or any(row["dataset"] != PAPER_DATASET for row in with_row):
+        return []
+    agree, differ = [], []
+    for row in with_row:
+        gaps = [
+            (metric, number(row[metric]), value)
+            for metric in PUBLISHED
+            if (value := published(row, metric)) is not None
+        ]
+        off = [
+            f"{METRICS[metric].label(k)} {METRICS[metric].text(ours)} against {value:.3f}"
+            for metric, ours, value in gaps
+            if ours is not None and round(ours, 3) != round(value, 3)
+        ]
+        if off:
+            differ.append(f"{row['system']} ({', '.join(off)})")
+        else:
+            agree.append(row["system"])
+    sentences = []
+    if agree:
+        verb = "reproduces" if len(agree) == 1 else "reproduce"
+        sentences.append(f"{_listed(agree)} {verb} the paper's published row to its last digit.")
+    if differ:
+        verb = "differs" if len(differ) == 1 else "differ"
+        sentences.append(f"{_listed(differ)} {verb} from the paper's published row.")
+    return sentences
+
+
+def _named(rows: Sequence[Row], system: str) -> Row | None:
+    return next((row for row in rows if row["system"] == system), None)
+
+
+def _ndcg(row: Row) -> str:
+    return f"{row['ndcg']:.3f}"
+
+
+def _times(row: Row, other: Row) -> str:
+    return f"{row['ndcg'] / other['ndcg']:.2f} times"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,210 @@
+"""The report page: one self-contained HTML file made from tables.
+
+Belongs here: what the page says and in what order; its markup and looks are in report.html.jinja, which escapes every
+value. Does not: drawing (plots.py), the sentences (findings.py), choosing users (illustration.py).
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import polars as pl
+
+from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, PAPER_DATASET, findings
+from hybrid_assets.reporting.illustration import Illustration
+from hybrid_assets.reporting.leaderboard import (
+    METRICS,
+    Metric,
+    Row,
+    cutoff,
+    has_published,
+    interval,
+    is_measured,
+    measured,
+    number,
+    ordered,
+    published,
+)
+from hybrid_assets.reporting.plots import activity_plot, leaderboard_plot, paper_figure, recall_coverage_plot
+
+_MAIN = ("ndcg", "precision", "recall", "ndcg_list", "hits", "coverage", "popularity_bias")
+_FURTHER = tuple(metric for metric in METRICS if metric not in _MAIN)
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One value of a table: its text, its interval, what the paper published and how far off that is."""
+
+    value: str
+    interval: str = ""
+    published: str = ""
+    difference: str = ""
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """A plot on the page; `data` is the PNG in base64, `alt` says in words what it shows."""
+
+    title: str
+    caption: str
+    alt: str
+    data: str
+
+
+def report_page(
+    leaderboard: pl.DataFrame,
+    *,
+    user_metrics: Mapping[str, pl.DataFrame],
+    illustrations: Sequence[Illustration],
+    relevance_threshold: float,
+    confidence: float,
+    provenance: Mapping[str, object],
+) -> str:
+    """The report as one HTML page that needs no network and runs no script.
+
+    Holds the findings in words, the leaderboard with intervals and published values, the plots, the illustration, a
+    glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
+    `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
+    With no measured system the page has no plots and says so.
+
+    Raises:
+        ValueError: the rows do not share one k.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    k = cutoff(leaderboard)
+    rows = ordered(leaderboard)
+    headline, *further = findings(leaderboard)
+    datasets = [str(name) for name in leaderboard["dataset"].drop_nulls().unique().sort()]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
+    return template.render(
+        k=k,
+        dataset=", ".join(datasets),
+        split="; ".join(str(name) for name in leaderboard["split"].drop_nulls().unique().sort()),
+        users=max((row["users"] for row in rows if row["users"] is not None), default=0),
+        relevance_threshold=f"{relevance_threshold:g}",
+        confidence=f"{confidence * 100:g}",
+        headline=headline,
+        findings=further,
+        main_headings=[METRICS[metric].label(k) for metric in _MAIN],
+        main_rows=[_table_row(row, _MAIN) for row in rows],
+        further_headings=[METRICS[metric].label(k) for metric in _FURTHER],
+        further_rows=[_table_row(row, _FURTHER) for row in rows if is_measured(row)],
+        has_published=has_published(rows),
+        other_dataset=has_published(rows) and datasets != [PAPER_DATASET],
+        paper_dataset=PAPER_DATASET,
+        plots=_plots(leaderboard, user_metrics, k, confidence),
+        users_shown=[_user(illustration) for illustration in illustrations],
+        metrics=[(metric.label(k), metric.formula.replace("@k", f"@{k}"), metric.meaning) for metric in METRICS.values()],
+        provenance=[(name, str(value)) for name, value in provenance.items()],
+    )
+
+
+def _table_row(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+    return {
+        "system": row["system"],
+        "state": row["state"],
+        "measured": is_measured(row),
+        "cells": [_cell(row, METRICS[metric]) for metric in metrics],
+    }
+
+
+def _cell(row: Row, metric: Metric) -> _Cell:
+    value, theirs, bounds = number(row[metric.column]), published(row, metric.column), interval(row, metric.column)
+    text = "" if value is None else metric.text(value)
+    between = "" if bounds is None else f"{metric.text(bounds[0])}\N{EN DASH}{metric.text(bounds[1])}"
+    # The paper prints three decimals.
+    paper = "" if theirs is None else f"{theirs:.3f}"
+    difference = ""
+    if value is not None and theirs is not None:
+        off = round(value - theirs, metric.decimals)
+        sign = "+" if off > 0 else "\N{MINUS SIGN}" if off < 0 else "\N{PLUS-MINUS SIGN}"
+        difference = f"{sign}{abs(off):.{metric.decimals}f}"
+    return _Cell(text, between, paper, difference)
+
+
+def _plots(
+    leaderboard: pl.DataFrame, user_metrics: Mapping[str, pl.DataFrame], k: int, confidence: float
+) -> list[_Plot]:
+    rows = measured(leaderboard)
+    if not rows:
+        return []
+    ndcg, recall = METRICS["ndcg"].label(k), METRICS["recall"].label(k)
+    values = "; ".join(f"{row['system']} {row['ndcg']:.3f}" for row in rows)
+    plots = [
+        _Plot(
+            f"How well each system ranks: {ndcg}, precision and recall",
+            f"Dots are means over users, whiskers {confidence * 100:g} % bootstrap intervals. "
+            "Systems without results are left out.",
+            f"Dot plot with a row per system, best first. {ndcg}: {values}. The values of all panels are in the table.",
+            _base64(leaderboard_plot(leaderboard)),
+        ),
+        _Plot(
+            "The paper's Figure 1, for this run",
+            f"{METRICS['ndcg_list'].label(k)} is the paper's own NDCG: high whenever the few hits stand early, "
+            "so its bars do not compare with the other two."
+            + (" A diamond marks what the paper published for that system." if has_published(rows) else ""),
+            "Grouped bars of precision, recall and list-NDCG per system, best first. The values are in the table.",
+            _base64(paper_figure(leaderboard)),
+        ),
+        _Plot(
+            "Found, and for whom: recall against coverage",
+            "Up: more of the relevant movies are found. Right: more of the catalogue is recommended to somebody.",
+            "Scatter plot with a labelled point per system: "
+            + "; ".join(
+                f"{row['system']} recall {_three(row['recall'])}, coverage {_three(row['coverage'])}" for row in rows
+            )
+            + ".",
+            _base64(recall_coverage_plot(leaderboard)),
+        ),
+    ]
+    shown = {system: user_metrics[system] for system in _activity_order(rows) if system in user_metrics}
+    if any(table.height for table in shown.values()):
+        plots.append(
+            _Plot(
+                "For whom it works: by how many ratings the user has in train",
+                f"{ndcg} and {recall}. Users fall into bins of about equal size; whiskers are the mean "
+                "\N{PLUS-MINUS SIGN} 1.96 standard errors. Where a user has more than "
+                f"{k} relevant movies, {recall} cannot reach 1.",
+                f"Two line plots of {ndcg} and {recall} over bins of users by their number of train ratings, "
+                f"a line per system: {', '.join(shown)}.",
+                _base64(activity_plot(shown)),
+            )
+        )
+    return plots
+
+
+def _activity_order(rows: Sequence[Row]) -> list[str]:
+    """Systems, best first, but the two baselines right after the leader: the plot names only its first seven."""
+    names = [row["system"] for row in rows]
+    return sorted(names, key=lambda name: (name != names[0], name not in (BASELINE, PAPER_BASELINE), names.index(name)))
+
+
+def _user(illustration: Illustration) -> dict[str, Any]:
+    return {
+        "user_id": illustration.user_id,
+        "reason": illustration.reason,
+        "train_ratings": illustration.train_ratings,
+        "relevant": illustration.relevant,
+        "liked": [(title, f"{rating:.1f}") for title, rating in illustration.liked.select("title", "rating").iter_rows()],
+        "listed": [
+            {
+                "system": system,
+                "titles": table.select("title", "relevant").rows(),
+                "hits": table["relevant"].sum(),
+            }
+            for system, table in illustration.listed.items()
+        ],
+    }
+
+
+def _three(value: float | None) -> str:
+    shown = number(value)
+    return "unknown" if shown is None else f"{shown:.3f}"
+
+
+def _base64(png: bytes) -> str:
+    return base64.b64encode(png).decode("ascii")

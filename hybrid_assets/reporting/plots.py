@@ -1,0 +1,386 @@
+"""Plots: tables in, PNG bytes out.
+
+The same table gives the same bytes: no clock, no user style, no pyplot state. Colours are Okabe and Ito's, which
+colour-blind readers tell apart, and a shape, a position or a label always says the same as the colour.
+Belongs here: what is drawn and how it looks. Does not: computing metrics, words on the page.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hybrid_assets.reporting.leaderboard import (
+    METRICS,
+    PUBLISHED,
+    Row,
+    cutoff,
+    has_published,
+    interval,
+    measured,
+    number,
+    published,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.transforms import Bbox
+
+Vector = npt.NDArray[np.float64]
+
+# Okabe and Ito (2008), without yellow: it does not show on white.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+)
+COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+INK, MUTED, GRID = "#222222", "#666666", "#e4e4e4"
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 9,
+    "axes.labelsize": 9,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": "#b0b0b0",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+    "hatch.linewidth": 0.6,
+}
+DPI = 160
+WIDTH = 8.4
+ACTIVITY_BINS = 5
+# Where a point's name may stand, best first: (distance in points, direction across, direction up).
+NAME_PLACES = [
+    (far, across, up)
+    for far in (7, 15, 26, 40, 56)
+    for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+]
+HOLLOW: Mapping[str, Any] = {
+    "markerfacecolor": "white",
+    "markeredgecolor": INK,
+    "markeredgewidth": 1.1,
+    "markersize": 5,
+    "linestyle": "none",
+}
+
+
+def leaderboard_plot(leaderboard: pl.DataFrame) -> bytes:
+    """PNG of NDCG, precision and recall at k with their bootstrap intervals: a dot and whiskers per measured system.
+
+    Best NDCG on top in all three panels; each panel has its own scale, from 0.
+
+    Raises:
+        ValueError: no system is measured, or the rows do not share one k.
+    """
+    rows, k = _rows(leaderboard), cutoff(leaderboard)
+    metrics = ("ndcg", "precision", "recall")
+    heights = np.arange(len(rows))[::-1]
+    with _figure(WIDTH, 0.9 + 0.33 * len(rows)) as figure:
+        panels = figure.subplots(1, len(metrics), sharey=True)
+        for axes, metric in zip(panels, metrics, strict=True):
+            right = max(_reach(row, metric) for row in rows) or 1.0
+            for height, row in zip(heights, rows, strict=True):
+                value = number(row[metric])
+                if value is None:
+                    continue
+                if bounds := interval(row, metric):
+                    axes.plot(bounds, [height, height], color=BLUE, linewidth=1.6, alpha=0.55, solid_capstyle="butt")
+                axes.plot([value], [height], "o", color=BLUE, markersize=5.5, clip_on=False)
+                axes.text(
+                    right * 1.06, height, f"{value:.3f}", va="center", fontsize=8.5, fontfamily="DejaVu Sans Mono"
+                )
+            axes.set_title(METRICS[metric].label(k))
+            axes.set_xlim(0, right * 1.34)
+            axes.set_ylim(-0.6, len(rows) - 0.4)
+            axes.xaxis.set_major_locator(_round_ticks(right))
+            axes.grid(axis="y", visible=False)
+            axes.spines["left"].set_visible(False)
+            # A row is followed by eye across three panels, so every other one is tinted.
+            for height in heights[::2]:
+                axes.axhspan(height - 0.5, height + 0.5, color="#f5f5f5", linewidth=0, zorder=0)
+        panels[0].set_yticks(heights, [row["system"] for row in rows])
+        return _png(figure)
+
+
+def paper_figure(leaderboard: pl.DataFrame) -> bytes:
+    """PNG of the paper's Figure 1 for this run: Precision@k, Recall@k and list-NDCG@k of each measured system.
+
+    Grouped bars, best NDCG on top; a hollow diamond stands at the paper's published value where there is one.
+
+    Raises:
+        ValueError: no system is measured, or the rows do not share one k.
+    """
+    rows, k = _rows(leaderboard), cutoff(leaderboard)
+    looks = {"precision": (BLUE, ""), "recall": (ORANGE, "////"), "ndcg_list": (GREEN, "....")}
+    thickness, label_gap = 0.26, 0.012
+    right = max(max(number(row[metric]) or 0.0, published(row, metric) or 0.0) for row in rows for metric in PUBLISHED)
+    right = right or 1.0
+    with _figure(WIDTH, 1.1 + 0.62 * len(rows)) as figure:
+        axes = figure.subplots()
+        centres = np.arange(len(rows))[::-1].astype(float)
+        for position, metric in enumerate(PUBLISHED):
+            colour, hatch = looks[metric]
+            heights = centres + (1 - position) * thickness
+            values = [number(row[metric]) for row in rows]
+            axes.barh(
+                heights,
+                [value or 0.0 for value in values],
+                height=thickness * 0.92,
+                color=colour,
+                hatch=hatch,
+                edgecolor="white",
+                linewidth=0,
+                label=METRICS[metric].label(k),
+            )
+            for row, height, value in zip(rows, heights, values, strict=True):
+                theirs = published(row, metric)
+                if value is not None:
+                    end = max(value, theirs or 0.0) + right * (label_gap + (0.01 if theirs is not None else 0))
+                    axes.text(end, height, f"{value:.3f}", va="center", fontsize=7.5, color=INK)
+                if theirs is not None:
+                    axes.plot([theirs], [height], "D", **HOLLOW)
+        handles, names = axes.get_legend_handles_labels()
+        if has_published(rows):
+            handles += axes.plot([], [], "D", **HOLLOW)
+            names.append("published in the paper")
+        axes.set_yticks(centres, [row["system"] for row in rows])
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlim(0, right * 1.1)
+        axes.grid(axis="y", visible=False)
+        figure.legend(handles, names, loc="outside upper left", ncols=4, fontsize=8.5, handlelength=1.6)
+        return _png(figure)
+
+
+
+def recall_coverage_plot(leaderboard: pl.DataFrame) -> bytes:
+    """PNG of recall at k against catalogue coverage: a labelled point per measured system, with both intervals.
+
+    Up and right is better: relevant movies found, and not the same few movies for everyone.
+
+    Raises:
+        ValueError: no system is measured, or the rows do not share one k.
+    """
+    rows, k = _rows(leaderboard), cutoff(leaderboard)
+    rows = [row for row in rows if number(row["recall"]) is not None and number(row["coverage"]) is not None]
+    with _figure(WIDTH, 4.9) as figure:
+        axes = figure.subplots()
+        for row in rows:
+            if across := interval(row, "coverage"):
+                axes.plot(across, [row["recall"]] * 2, color=BLUE, alpha=0.3, linewidth=1.2)
+            if along := interval(row, "recall"):
+                axes.plot([row["coverage"]] * 2, along, color=BLUE, alpha=0.3, linewidth=1.2)
+            axes.plot([row["coverage"]], [row["recall"]], "o", color=BLUE, markersize=6, clip_on=False, zorder=3)
+        axes.set_xlim(0, max([1e-9, *(_reach(row, "coverage") for row in rows)]) * 1.12)
+        axes.set_ylim(0, max([1e-9, *(_reach(row, "recall") for row in rows)]) * 1.08)
+        axes.xaxis.set_major_formatter(_percent())
+        axes.set_xlabel(f"{METRICS['coverage'].label(k)}: share of the catalogue recommended to somebody")
+        axes.set_ylabel(METRICS["recall"].label(k))
+        _label_points(figure, axes, [(row["coverage"], row["recall"], row["system"]) for row in rows])
+        return _png(figure)
+
+
+def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
+    """PNG of NDCG and recall by how many train ratings a user has: system -> its user_metrics table.
+
+    Users fall into at most five bins of about equal size; each bin's label gives its range of train ratings and its
+    number of users. Points are means over the users of a bin, whiskers mean +- 1.96 standard errors (at least 0).
+    The first seven systems, in the order given, have a colour and a marker; any more are drawn in grey, unnamed.
+
+    Raises:
+        ValueError: there is no system or no user.
+    """
+    if not user_metrics or not any(table.height for table in user_metrics.values()):
+        raise ValueError("activity_plot: user_metrics holds no user; pass the user_metrics of a measured system")
+    users = pl.concat([table.select("user_id", "train_ratings") for table in user_metrics.values()]).unique("user_id")
+    edges = _quantile_edges(users["train_ratings"].to_numpy())
+    labels = _bin_labels(users["train_ratings"].to_numpy(), edges)
+    named = len(COLOURS)
+    with _figure(WIDTH, 4.3) as figure:
+        panels = figure.subplots(1, 2)
+        for axes, metric in zip(panels, ("ndcg", "recall"), strict=True):
+            for position, (system, table) in enumerate(user_metrics.items()):
+                means, errors = _bin_means(table, metric, edges)
+                places = np.arange(len(labels)) + 0.5 * (min(position, named) / named - 0.45)
+                if position < named:
+                    look: dict[str, Any] = {"color": COLOURS[position], "marker": MARKERS[position], "zorder": 3}
+                    look |= {"label": system, "markersize": 5, "linewidth": 1.3, "elinewidth": 0.9}
+                else:
+                    look = {"color": "#bdbdbd", "linewidth": 0.8, "elinewidth": 0, "zorder": 2}
+                    look["label"] = "other systems" if position == named else None
+                lower = np.minimum(errors, means)
+                axes.errorbar(places, means, yerr=np.stack([lower, errors]), **look)
+            axes.set_title({"ndcg": "NDCG (standard)", "recall": "Recall"}[metric])
+            axes.set_xticks(np.arange(len(labels)), labels, fontsize=8)
+            axes.set_xlabel("ratings the user has in train")
+            axes.set_ylim(bottom=0)
+            axes.grid(axis="x", visible=False)
+        handles, names = panels[0].get_legend_handles_labels()
+        figure.legend(
+            [handle[0] for handle in handles], names, loc="outside lower left", ncols=4, fontsize=8.5, handlelength=2.2
+        )
+        return _png(figure)
+
+
+def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
+    rows = measured(leaderboard)
+    if not rows:
+        raise ValueError("leaderboard: no row has a value in column ndcg; compute the metrics of a system first")
+    return rows
+
+
+def _reach(row: Row, metric: str) -> float:
+    """The largest number that is drawn for a metric of a row: the upper end of its interval, or its value."""
+    bounds = interval(row, metric)
+    return bounds[1] if bounds else number(row[metric]) or 0.0
+
+
+def _quantile_edges(train_ratings: npt.NDArray[Any]) -> Vector:
+    """Inner edges (ascending, distinct) that cut users into at most ACTIVITY_BINS bins of about equal size.
+
+    A user falls into bin b when b edges are below its train ratings, so users with equal counts stay together.
+    """
+    quantiles = np.arange(1, ACTIVITY_BINS) / ACTIVITY_BINS
+    edges = np.unique(np.quantile(train_ratings, quantiles, method="inverted_cdf"))
+    # An edge at the largest count would leave an empty last bin.
+    inner: Vector = edges[edges < train_ratings.max()].astype(np.float64)
+    return inner
+
+
+def _bin_of(train_ratings: npt.NDArray[Any], edges: Vector) -> npt.NDArray[np.int64]:
+    return np.searchsorted(edges, train_ratings, side="left").astype(np.int64)
+
+
+def _bin_labels(train_ratings: npt.NDArray[Any], edges: Vector) -> list[str]:
+    bins = _bin_of(train_ratings, edges)
+    labels = []
+    for position in range(len(edges) + 1):
+        inside = train_ratings[bins == position]
+        low, high = int(inside.min()), int(inside.max())
+        span = f"{low}" if low == high else f"{low}\N{EN DASH}{high}"
+        labels.append(f"{span}\n{len(inside)} user{'' if len(inside) == 1 else 's'}")
+    return labels
+
+
+def _bin_means(table: pl.DataFrame, metric: str, edges: Vector) -> tuple[Vector, Vector]:
+    """(bins,) mean and 1.96 standard errors of a metric over the users of each bin; NaN and 0 where it has none."""
+    bins, values = _bin_of(table["train_ratings"].to_numpy(), edges), table[metric].to_numpy()
+    means, errors = np.full(len(edges) + 1, np.nan), np.zeros(len(edges) + 1)
+    for position in range(len(edges) + 1):
+        inside = values[bins == position]
+        if len(inside):
+            means[position] = inside.mean()
+        if len(inside) > 1:
+            errors[position] = 1.96 * inside.std(ddof=1) / np.sqrt(len(inside))
+    return means, errors
+
+
+def _label_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float, str]]) -> None:
+    """Write each point's name beside it, where it covers neither a point nor another name; a thin line if far off."""
+    # Positions in pixels are known only once the layout is.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    frame = axes.get_window_extent()
+    dots = [axes.transData.transform((x, y)) for x, y, _ in points]
+    taken = [_box(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
+    for (x, y, name), dot in zip(points, dots, strict=True):
+        text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=8.5)
+        size = text.get_window_extent()
+        text.remove()
+        best, lowest = NAME_PLACES[0], np.inf
+        for place in NAME_PLACES:
+            box = _name_box(place, dot, size, figure.dpi)
+            outside = box.width * box.height - _overlap(box, frame)
+            cost = place[0] + outside + sum(_overlap(box, other) for other in taken)
+            if cost < lowest:
+                best, lowest = place, cost
+        taken.append(_name_box(best, dot, size, figure.dpi))
+        far, across, up = best
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(across * far, up * far),
+            textcoords="offset points",
+            ha={-1: "right", 0: "center", 1: "left"}[int(np.sign(across))],
+            va={-1: "top", 0: "center", 1: "bottom"}[int(np.sign(up))],
+            fontsize=8.5,
+            arrowprops={"arrowstyle": "-", "color": "#9a9a9a", "linewidth": 0.6} if far > NAME_PLACES[0][0] else None,
+        )
+
+
+def _name_box(place: tuple[int, float, float], dot: Vector, size: "Bbox", dpi: float) -> "Bbox":
+    """The pixels that a name of this size takes at this place by a point, with a little air around it."""
+    far, across, up = place[0] * dpi / 72, place[1], place[2]
+    left = dot[0] + across * far - size.width * (1 - np.sign(across)) / 2
+    bottom = dot[1] + up * far - size.height * (1 - np.sign(up)) / 2
+    return _box(left - 3, bottom - 2, left + size.width + 3, bottom + size.height + 2)
+
+
+def _box(x0: float, y0: float, x1: float, y1: float) -> "Bbox":
+    from matplotlib.transforms import Bbox
+
+    return Bbox.from_extents(x0, y0, x1, y1)
+
+
+def _overlap(one: "Bbox", other: "Bbox") -> float:
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    return float(width * height) if width > 0 and height > 0 else 0.0
+
+
+def _round_ticks(right: float) -> Any:
+    """Ticks at round numbers from 0 to no further than `right`, where the printed values begin."""
+    from matplotlib.ticker import FixedLocator, MaxNLocator
+
+    ticks = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(0, right)
+    return FixedLocator([tick for tick in ticks if tick <= right * 1.001])
+
+
+def _percent() -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(xmax=1, decimals=0)
+
+
+@contextmanager
+def _figure(width: float, height: float) -> "Iterator[Figure]":
+    """A figure of this size (inches) in this module's style, whatever the user's matplotlibrc says."""
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", STYLE]):
+        yield Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    # Software: matplotlib's version, which would change the bytes of an unchanged picture.
+    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    return buffer.getvalue()

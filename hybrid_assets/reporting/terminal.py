@@ -1,0 +1,127 @@
+"""The leaderboard on the command line: a table for people, records for programs.
+
+Belongs here: both forms of the same rows. Does not: reading the leaderboard from disk, printing.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from hybrid_assets.reporting.leaderboard import (
+    METRICS,
+    PUBLISHED,
+    Row,
+    cutoff,
+    has_published,
+    interval,
+    is_measured,
+    number,
+    ordered,
+    published,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+    from rich.text import Text
+
+_INTERVALS = ("ndcg", "precision", "recall", "ndcg_list")
+_PLAIN = ("coverage", "popularity_bias")
+_IDENTITY = ("system", "state", "dataset", "split", "k", "users")
+
+
+def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
+    """The leaderboard for a terminal, best NDCG first: value and half the width of its bootstrap interval.
+
+    Fits in 100 to 120 columns; in 80, each interval goes below its value. The paper's values have a column of their
+    own (precision, recall, list-NDCG) where any row has them. A system without results shows its state instead.
+
+    Raises:
+        ValueError: the rows do not share one k.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    k = cutoff(leaderboard)
+    rows = ordered(leaderboard)
+    with_published = has_published(rows)
+    notes = [
+        "\N{PLUS-MINUS SIGN}: half the width of the bootstrap interval over users.",
+        f"list-NDCG@{k}: the paper's own variant, not comparable with NDCG@{k}.",
+    ]
+    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", caption_justify="left", caption_style="dim")
+    table.add_column("System", no_wrap=True, overflow="ellipsis")
+    for heading, width in ((f"NDCG@{k}", 7), (f"P@{k}", 6), (f"R@{k}", 6), (f"list-NDCG\n@{k}", 9)):
+        table.add_column(heading, justify="right", min_width=width)
+    if with_published:
+        table.add_column("Published\nP, R, list-NDCG", justify="right", min_width=11)
+        notes.append("Published: the paper's Table I.")
+    table.add_column("Cover-\nage", justify="right", min_width=5)
+    table.add_column("Pop.\nbias", justify="right", min_width=5)
+    table.caption = " ".join(notes)
+    for row in rows:
+        cells = [Text(row["system"], style="" if is_measured(row) else "dim")]
+        if is_measured(row):
+            cells += [_with_interval(row, metric) for metric in _INTERVALS]
+        else:
+            cells += [Text(row["state"], style="italic"), *[_missing() for _ in _INTERVALS[1:]]]
+        if with_published:
+            cells.append(_published_cell(row))
+        cells += [_plain(row, metric) for metric in _PLAIN]
+        table.add_row(*cells)
+    return table
+
+
+def leaderboard_records(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
+    """The leaderboard as JSON-ready records, in the order of `leaderboard_table`.
+
+    Keys: system, state, dataset, split, k, users; each metric of `METRICS` with `<metric>_interval` ([low, high]);
+    published ({precision, recall, ndcg_list}). Null, never NaN, where there is no value; published is null as a whole
+    where the paper has no such row.
+    """
+    return [_record(row) for row in ordered(leaderboard)]
+
+
+def _record(row: Row) -> dict[str, Any]:
+    record: dict[str, Any] = {key: row[key] for key in _IDENTITY}
+    for metric in METRICS:
+        value, bounds = number(row[metric]), interval(row, metric)
+        counted = metric == "hits" and value is not None
+        record[metric] = round(value) if counted and value is not None else value
+        record[f"{metric}_interval"] = None if bounds is None else list(bounds)
+    record["published"] = {metric: published(row, metric) for metric in PUBLISHED} if has_published([row]) else None
+    return record
+
+
+def _with_interval(row: Row, metric: str) -> "Text":
+    from rich.text import Text
+
+    value, bounds = number(row[metric]), interval(row, metric)
+    if value is None:
+        return _missing()
+    text = Text(f"{value:.3f}", style="bold" if metric == "ndcg" else "")
+    if bounds is not None:
+        text.append(f" \N{PLUS-MINUS SIGN}{(bounds[1] - bounds[0]) / 2:.3f}", style="not bold dim")
+    return text
+
+
+def _plain(row: Row, metric: str) -> "Text":
+    from rich.text import Text
+
+    value = number(row[metric])
+    return _missing() if value is None else Text(f"{value:.3f}")
+
+
+def _published_cell(row: Row) -> "Text":
+    from rich.text import Text
+
+    values = [published(row, metric) for metric in PUBLISHED]
+    if all(value is None for value in values):
+        return Text("")
+    return Text(" ".join("\N{EN DASH}" if value is None else f"{value:.3f}" for value in values))
+
+
+def _missing() -> "Text":
+    from rich.text import Text
+
+    return Text("\N{EN DASH}", style="dim")
