@@ -37,8 +37,10 @@ def main() -> None:
     ratings, movies = _data()
     train, test = split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)
     pool = candidates(train)
-    print(f"{train.height:,} train ratings, {len(pool.user_ids)} users, {len(pool.item_ids):,} movies, "
-          f"{torch.get_num_threads()} threads")
+    print(
+        f"{train.height:,} train ratings, {len(pool.user_ids)} users, {len(pool.item_ids):,} movies, "
+        f"{torch.get_num_threads()} threads"
+    )
     columns = [train[c].to_list() for c in ("user_id", "movie_id", "rating")]
     train_set = Dataset.from_uir(list(zip(*columns, strict=True)), seed=42)
     # speed does not depend on the values of the factors: few epochs are enough
@@ -50,8 +52,10 @@ def main() -> None:
         branches = system_branches(towers, pool, "notebook", 0.85)
         lists = rank(branches, pool.seen, K).items
         users, relevant = relevant_items(test, pool, THRESHOLD)
-        return {name: float(f(lists[users], relevant).mean())
-                for name, f in (("precision", precision), ("recall", recall), ("ndcg", ndcg))}
+        return {
+            name: float(f(lists[users], relevant).mean())
+            for name, f in (("precision", precision), ("recall", recall), ("ndcg", ndcg))
+        }
 
     ours = _seconds(lambda: evaluated({"pmf": pmf}))
     ours_hybrid = _seconds(lambda: evaluated({"pmf": pmf, "minilm": minilm}))
@@ -66,20 +70,29 @@ def main() -> None:
     print(f"ranked and evaluated / bare:                    {ours / bare:9.2f}")
 
     loop = _notebook_loop(train, test, pool, pmf, minilm)
-    print(f"notebook's per-user loop / ours, mf_minilm_notebook: {loop / ours_hybrid:6.0f}  (goal: at least 100; "
-          f"the loop ran for {LOOP_USERS} users and is scaled to {len(pool.user_ids)})")
+    print(
+        f"notebook's per-user loop / ours, mf_minilm_notebook: {loop / ours_hybrid:6.0f}  (goal: at least 100; "
+        f"the loop ran for {LOOP_USERS} users and is scaled to {len(pool.user_ids)})"
+    )
 
     test_columns = [test[c].to_list() for c in ("user_id", "movie_id", "rating")]
-    test_set = Dataset.build(list(zip(*test_columns, strict=True)), fmt="UIR", exclude_unknowns=True,
-                             global_uid_map=train_set.uid_map, global_iid_map=train_set.iid_map)
+    test_set = Dataset.build(
+        list(zip(*test_columns, strict=True)),
+        fmt="UIR",
+        exclude_unknowns=True,
+        global_uid_map=train_set.uid_map,
+        global_iid_map=train_set.iid_map,
+    )
     started = time.process_time()
     ranking_eval(model, [Precision(k=K), Recall(k=K), NDCG(k=K)], train_set, test_set, rating_threshold=THRESHOLD)
     cornac = time.process_time() - started
     started = time.process_time()
     for _ in range(REPEATS):
         evaluated({"pmf": pmf})
-    print(f"CPU of Cornac's ranking_eval / ours, mf_only:   {cornac / ((time.process_time() - started) / REPEATS):9.1f}"
-          "  (goal: at least 10)")
+    print(
+        f"CPU of Cornac's ranking_eval / ours, mf_only:   {cornac / ((time.process_time() - started) / REPEATS):9.1f}"
+        "  (goal: at least 10)"
+    )
 
 
 def _data() -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -88,7 +101,7 @@ def _data() -> tuple[pl.DataFrame, pl.DataFrame]:
     if shared.exists():
         environment.setdefault("HYBRID_ML_LATEST_SMALL", str(shared))
     name = "ml-latest-small" if "HYBRID_ML_LATEST_SMALL" in environment else "sample"
-    folder = locate(name, cache=raw_cache(), environment=environment)
+    folder = locate(name, cache=raw_cache(), environment=environment, on_progress=lambda done, total: None, say=print)
     print(f"dataset {name}")
     return read_ratings(find_table(folder, "ratings")), read_movies(find_table(folder, "movies"))
 
@@ -123,11 +136,15 @@ def _notebook_loop(
         low, high = all_mf.min(), all_mf.max()
         seen = set(rated["movie_id"].to_list())
         wanted = [movie for movie in factor if movie not in seen]
-        content = {movie: float(weights @ (history @ minilm.item_vectors[row[movie]]) / weights.sum())
-                   for movie in wanted}
+        content = {
+            movie: float(weights @ (history @ minilm.item_vectors[row[movie]]) / weights.sum()) for movie in wanted
+        }
         least, most = min(content.values()), max(content.values())
-        scores = {movie: 0.85 * float((pmf.user_vectors[place] @ pmf.item_vectors[factor[movie]] - low) / (high - low))
-                  + 0.15 * (content[movie] - least) / (most - least) for movie in wanted}
+        scores = {
+            movie: 0.85 * float((pmf.user_vectors[place] @ pmf.item_vectors[factor[movie]] - low) / (high - low))
+            + 0.15 * (content[movie] - least) / (most - least)
+            for movie in wanted
+        }
         top = sorted(scores, key=lambda movie: scores[movie], reverse=True)[:K]
         len(set(top) & set(relevant_of.get(user, [])))
     return (time.perf_counter() - started) * len(pool.user_ids) / LOOP_USERS

@@ -34,7 +34,9 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"first run {seconds[0]:.1f} s (goal: under 300), peak memory {peak:.2f} GiB (goal: under 3)")
     print(f"second run {seconds[1]:.1f} s")
-    print(f"first / second: {seconds[0] / seconds[1]:.1f} without installing (goal for `make run` with it: at least 20)")
+    print(
+        f"first / second: {seconds[0] / seconds[1]:.1f} without installing (goal for `make run` with it: at least 20)"
+    )
 
 
 if __name__ == "__main__":

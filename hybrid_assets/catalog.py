@@ -233,8 +233,13 @@ def load_catalog(path: Path | None = None, dataset: str | None = None) -> Catalo
 
 def settings_digest(*settings: object) -> str:
     """Short hash of settings, as it enters an asset's code version: 12 hexadecimal digits."""
-    plain = [s.model_dump(mode="json") if isinstance(s, BaseModel) else s for s in settings]
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+    def plain(value: object) -> object:
+        if isinstance(value, BaseModel):
+            return value.model_dump(mode="json")
+        raise TypeError(f"{value!r} cannot be part of a code version")
+
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=plain).encode()).hexdigest()[:12]
 
 
 def _nearest(name: str, known: Any) -> str:

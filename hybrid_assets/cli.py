@@ -54,7 +54,7 @@ def run(dataset: DatasetOption = None) -> None:
     outcome = run_in_process(build_definitions(catalog), dagster_home())
     _report(outcome)
     out.print(leaderboard_table(queries.table(table_store(catalog), "leaderboard").collect()))
-    page = table_store(catalog).path(dg.AssetKey("report"), ".html")
+    page = table_store(catalog).path(dg.AssetKey("report"), "") / "report.html"
     err.print(f"Report with plots: {page}\nWeb UI: make ui, then open http://127.0.0.1:3000", soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from hybrid_assets.assets.split import split_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
 from hybrid_assets.orchestration.console import terminal_logger
-from hybrid_assets.orchestration.jobs import refresh_job
+from hybrid_assets.orchestration.jobs import REFRESH
 from hybrid_assets.orchestration.storage import TableStore
 
 
@@ -48,14 +48,15 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *leaderboard_assets(catalog),
             *report_assets(catalog),
         ],
-        jobs=[refresh_job()],
+        jobs=[REFRESH],
         loggers={"terminal": terminal_logger},
         # two processes: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
-        executor=dg.multiprocess_executor.configured(
-            {"max_concurrent": 2, "start_method": {"forkserver": {}}}
-        ),
+        executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"forkserver": {}}}),
         resources={"io_manager": table_store(catalog, storage)},
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What `dagster` and `dg` load; built when they ask, so that a bad catalog does not break an import."""
+    return build_definitions()

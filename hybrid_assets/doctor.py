@@ -40,7 +40,9 @@ def examine(catalog: Catalog) -> list[Finding]:
 
 def _python() -> Finding:
     supported = sys.version_info[:2] in ((3, 11), (3, 12))
-    return Finding("Python", supported, platform.python_version(), "use Python 3.11 or 3.12: make PYTHON=python3.11 run")
+    return Finding(
+        "Python", supported, platform.python_version(), "use Python 3.11 or 3.12: make PYTHON=python3.11 run"
+    )
 
 
 def _packages() -> Iterator[Finding]:
@@ -65,9 +67,7 @@ def _weights(catalog: Catalog) -> Iterator[Finding]:
     for name, encoder in catalog.encoders.items():
         try:
             folder = weights_folder(encoder.weights, encoder.revision)
-            encoder_fingerprint(
-                folder, sha256=encoder.sha256, prompt=encoder.prompt, max_length=encoder.max_length
-            )
+            encoder_fingerprint(folder, sha256=encoder.sha256, prompt=encoder.prompt, max_length=encoder.max_length)
             checked = "SHA-256 as expected" if encoder.sha256 else "no sha256 in the catalog to check against"
             yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
         except EncoderUnavailable as error:
@@ -87,5 +87,7 @@ def _storage() -> Finding:
 def _home() -> Finding:
     home = dagster_home()
     if not (home / "dagster.yaml").exists():
-        return Finding("Dagster home", False, f"{home} has no dagster.yaml", "set DAGSTER_HOME to the checkout's dagster_home")
+        return Finding(
+            "Dagster home", False, f"{home} has no dagster.yaml", "set DAGSTER_HOME to the checkout's dagster_home"
+        )
     return Finding("Dagster home", True, str(home))

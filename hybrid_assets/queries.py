@@ -99,8 +99,7 @@ def recommendations(
                 continue  # the same list for everybody: nothing the user liked had a part in it
             vectors = _item_vectors(store, branch, is_model=branch == settings.model)
             closest[branch] = [
-                tuple(titles[movie] for movie in movies)
-                for movies in closest_liked(*vectors, listed, liked, REASONS)
+                tuple(titles[movie] for movie in movies) for movies in closest_liked(*vectors, listed, liked, REASONS)
             ]
     return [
         Recommendation(

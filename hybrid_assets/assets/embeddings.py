@@ -76,7 +76,8 @@ def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinitio
         )
         step.say(f"{encoded:,} documents encoded, {table.height - encoded:,} carried over")
         return Computed(
-            table, {"encoded": encoded, "dimensions": table.schema["vector"].shape[0]}  # type: ignore[attr-defined]
+            table,
+            {"encoded": encoded, "dimensions": table.schema["vector"].shape[0]},  # type: ignore[attr-defined]
         )
 
     return embeddings

@@ -17,9 +17,7 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     evaluation = catalog.evaluation
     split = f"random per user, {catalog.split.test_share:g} test, seed {catalog.split.seed}"
     comparable = catalog.dataset == PUBLISHED_ON and evaluation.k == PUBLISHED_K
-    published = {
-        name: system.published if comparable else None for name, system in catalog.systems.items()
-    }
+    published = {name: system.published if comparable else None for name, system in catalog.systems.items()}
     columns = {
         "system": "name in the catalog",
         "state": '"materialized", or why not',
@@ -65,7 +63,9 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             for column in columns
         }
         table = pl.DataFrame(rows, schema=schema).sort("ndcg", descending=True, nulls_last=True, maintain_order=True)
-        numbers = {f"ndcg_{name}": value for name, value in table.select("system", "ndcg").iter_rows() if value is not None}
+        numbers = {
+            f"ndcg_{name}": value for name, value in table.select("system", "ndcg").iter_rows() if value is not None
+        }
         return Computed(table, numbers)
 
     return [leaderboard]

@@ -14,6 +14,13 @@ from hybrid_assets.environment import raw_cache
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 
 TABLES = ("ratings", "movies", "tags")
+RATING_COLUMNS = {
+    "user_id": "who rated",
+    "movie_id": "what was rated",
+    "rating": "stars",
+    "timestamp": "when, in unix seconds",
+}
+TAG_SCHEMA = {"user_id": pl.Int64, "movie_id": pl.Int64, "tag": pl.String, "timestamp": pl.Int64}
 DEFAULT_RANGE = (0.5, 5.0)
 
 
@@ -65,11 +72,52 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         settings=reading,
         inputs=["raw_files"],
         columns={"movie_id": "the movie", "title": "with its year", "genres": "separated by |"},
-        lineage={"movie_id": [("raw_files", "file")], "title": [("raw_files", "file")]},
+        lineage=_from_raw("movie_id", "title", "genres"),
     )
     def movies(step: Step, raw_files: pl.LazyFrame) -> Computed:
         """Every movie of the dataset, rated or not."""
         table = read_movies(find_table(folder(step), "movies"), columns)
         return Computed(table, {"movies": table.height})
 
-    return [raw_files, movies]
+    @incremental_asset(
+        key="ratings",
+        group="raw",
+        version="1",
+        settings=reading,
+        inputs=["raw_files", "movies"],
+        columns=RATING_COLUMNS,
+        lineage=_from_raw(*RATING_COLUMNS),
+    )
+    def ratings(step: Step, raw_files: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
+        """Every rating of the dataset, in file order, checked against the movies."""
+        file = find_table(folder(step), "ratings")
+        table = read_ratings(file, columns, rating_range)
+        check_references(table, movies.collect(), file, columns)
+        return Computed(
+            table, {"users": table["user_id"].n_unique(), "mean_rating": round(float(table["rating"].mean()), 4)}
+        )
+
+    @incremental_asset(
+        key="tags",
+        group="raw",
+        version="1",
+        settings=reading,
+        inputs=["raw_files", "movies"],
+        columns={"user_id": "who tagged", "movie_id": "what", "tag": "free text", "timestamp": "when, in unix seconds"},
+        lineage=_from_raw("user_id", "movie_id", "tag", "timestamp"),
+    )
+    def tags(step: Step, raw_files: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
+        """Every tag of the dataset, in file order; none where the dataset has no tags."""
+        file = find_table(folder(step), "tags")
+        if file is None:
+            step.say("the dataset has no tags")
+            return Computed(pl.DataFrame(schema=TAG_SCHEMA))
+        table = read_tags(file, columns)
+        check_references(table, movies.collect(), file, columns)
+        return Computed(table, {"tagged_movies": table["movie_id"].n_unique()})
+
+    return [raw_files, movies, ratings, tags]
+
+
+def _from_raw(*columns: str) -> dict[str, list[tuple[str, str]]]:
+    return {column: [("raw_files", "file")] for column in columns}

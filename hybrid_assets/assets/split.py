@@ -3,16 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.assets.raw import RATING_COLUMNS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.split import split_ratings
-
-RATING_COLUMNS = {
-    "user_id": "who rated",
-    "movie_id": "what was rated",
-    "rating": "stars",
-    "timestamp": "when, in unix seconds",
-}
 
 
 def split_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:

@@ -217,10 +217,7 @@ def _shown(
     shown: dict[str, Any] = {
         "dagster/row_count": table.select(pl.len()).collect().item(),
         "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn(name, type=str(dtype), description=columns[name])
-                for name, dtype in schema.items()
-            ]
+            [dg.TableColumn(name, type=str(dtype), description=columns[name]) for name, dtype in schema.items()]
         ),
         "preview": dg.MetadataValue.md(markdown),
         **stamp.numbers,

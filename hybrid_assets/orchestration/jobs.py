@@ -6,16 +6,11 @@ Belongs here: what a command, a schedule or a person launches by name.
 import dagster as dg
 
 # The cut-off decides what is computed, so refreshing is selecting everything.
-REFRESH = "refresh"
-
-
-def refresh_job() -> dg.UnresolvedAssetJobDefinition:
-    """Bring every asset up to date."""
-    return dg.define_asset_job(
-        REFRESH,
-        selection=dg.AssetSelection.all(),
-        description="Bring every asset up to date: what has not changed is not computed again.",
-    )
+REFRESH = dg.define_asset_job(
+    "refresh",
+    selection=dg.AssetSelection.all(),
+    description="Bring every asset up to date: what has not changed is not computed again.",
+)
 
 
 def branch_selection(tag: str, name: str) -> dg.AssetSelection:

@@ -33,9 +33,7 @@ class RunOutcome:
     failures: Mapping[str, str]
 
 
-def run_in_process(
-    definitions: dg.Definitions, home: Path, selection: dg.AssetSelection | None = None
-) -> RunOutcome:
+def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetSelection | None = None) -> RunOutcome:
     """Materialize a selection (None: everything) and wait for it.
 
     Args:
@@ -48,7 +46,7 @@ def run_in_process(
     keys = None if selection is None else list(selection.resolve(list(definitions.assets or [])))
     started = time.monotonic()
     with dg.DagsterInstance.get() as instance:
-        result = definitions.resolve_job_def(REFRESH).execute_in_process(
+        result = definitions.resolve_job_def(REFRESH.name).execute_in_process(
             instance=instance,
             asset_selection=keys,
             run_config={"loggers": {"terminal": {}}},
@@ -62,9 +60,7 @@ def run_in_process(
             unchanged += 1
         else:
             computed.append(materialization.asset_key.to_user_string())
-    return RunOutcome(
-        result.success, time.monotonic() - started, tuple(computed), unchanged, _failures(result)
-    )
+    return RunOutcome(result.success, time.monotonic() - started, tuple(computed), unchanged, _failures(result))
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -74,9 +74,9 @@ def pmf(
         raise ValueError("PMF needs finite ratings, found NaN or infinity; check the ratings table")
     triples = list(zip(user_ids.tolist(), item_ids.tolist(), ratings.tolist(), strict=True))
     train = Dataset.from_uir(triples, seed=seed)
-    model = PMF(
-        k=factors, max_iter=epochs, learning_rate=learning_rate, lambda_reg=regularisation, seed=seed
-    ).fit(train)
+    model = PMF(k=factors, max_iter=epochs, learning_rate=learning_rate, lambda_reg=regularisation, seed=seed).fit(
+        train
+    )
     users = np.array(list(train.uid_map), dtype=np.int64)
     items = np.array(list(train.iid_map), dtype=np.int64)
     user_vectors, item_vectors = model.U.astype(np.float32), model.V.astype(np.float32)

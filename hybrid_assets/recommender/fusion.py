@@ -35,9 +35,7 @@ def min_max_over_train(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.
     return _min_max(scores, scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True))
 
 
-def min_max_over_candidates(
-    scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]"
-) -> "torch.Tensor":
+def min_max_over_candidates(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
     """(score - min) / (max - min) over that user's unrated train movies; 0 where all are equal.
 
     Source: the paper's published code, for its content score.

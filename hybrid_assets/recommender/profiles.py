@@ -22,9 +22,7 @@ def liked_weights(ratings: npt.NDArray[np.float32], threshold: float) -> Weights
     return np.where(ratings >= threshold, ratings, 0.0).astype(np.float64)
 
 
-def recency_weights(
-    user_ids: Ids, ratings: npt.NDArray[np.float32], timestamps: npt.NDArray[np.int64]
-) -> Weights:
+def recency_weights(user_ids: Ids, ratings: npt.NDArray[np.float32], timestamps: npt.NDArray[np.int64]) -> Weights:
     """Weight exp(t) * rating / 5 of each train rating, t in [0, 1] its place between the user's first and last.
 
     t = (timestamp - min) / (max - min) over the user's own ratings, 1 where these are equal.

@@ -91,8 +91,7 @@ def rank(
     block_users = block_users or max(1, BLOCK_SCORES // max(items, 1))
     indptr, seen_items = seen
     towers = [
-        (torch.from_numpy(b.user_vectors).to(device), torch.from_numpy(b.item_vectors).to(device).T)
-        for b in branches
+        (torch.from_numpy(b.user_vectors).to(device), torch.from_numpy(b.item_vectors).to(device).T) for b in branches
     ]
     listed = np.full((users, k), -1, dtype=np.int64)
     fused = np.full((users, k), -np.inf, dtype=np.float32)

@@ -145,7 +145,5 @@ def lists_of(scores: pl.DataFrame, pool: Candidates, k: int) -> Index:
     top = scores.filter(pl.col("rank") <= k)
     lists = np.full((len(pool.user_ids), k), -1, dtype=np.int64)
     rows = positions(pool.user_ids, top["user_id"].to_numpy())
-    lists[rows, top["rank"].to_numpy().astype(np.int64) - 1] = positions(
-        pool.item_ids, top["movie_id"].to_numpy()
-    )
+    lists[rows, top["rank"].to_numpy().astype(np.int64) - 1] = positions(pool.item_ids, top["movie_id"].to_numpy())
     return lists

@@ -23,16 +23,14 @@ from hybrid_assets.reporting.leaderboard import (
 
 BASELINE = "most_popular"
 PAPER_BASELINE = "mf_only"
-# The dataset of the paper's Table I: on another one the published values are no yardstick.
-PAPER_DATASET = "ml-latest-small"
 
 
 def findings(leaderboard: pl.DataFrame) -> list[str]:
     """Plain sentences about a leaderboard, the headline first.
 
     Always: who leads (or that nothing is measured yet). Only where the table supports it: by what factor it leads the
-    next and the most-popular baseline, which systems lie below that baseline, how the published rows reproduce, and
-    what is not measured.
+    next and the most-popular baseline, which systems lie below that baseline, how the published rows reproduce and
+    which systems have no results.
 
     Raises:
         ValueError: the rows do not share one cutoff k.
@@ -42,8 +40,7 @@ def findings(leaderboard: pl.DataFrame) -> list[str]:
     waiting = [row for row in ordered(leaderboard) if not is_measured(row)]
     sentences = _lead(rows, k) + _against_baseline(rows) + _reproduction(rows, k)
     if waiting:
-        names = _listed([f"{row['system']} ({row['state']})" for row in waiting])
-        sentences.append(f"Not measured: {names}.")
+        sentences.append(f"Without results: {_listed([row['system'] for row in waiting])}; the table says why.")
     return sentences
 
 
@@ -62,10 +59,12 @@ def _lead(rows: Sequence[Row], k: int) -> list[str]:
     compared = [row for row in (baseline,) if row is not None and row is not first and row["ndcg"] > 0]
     if compared:
         headline += f", {_times(first, compared[0])} {BASELINE}"
-    sentences = [f"{headline}."]
+    sentences = [headline + "."]
     if second in compared:
         return sentences
-    sentences.append(f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}{_overlap(first, second)}.")
+    sentences.append(
+        f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}{_overlap(first, second)}."
+    )
     return sentences
 
 
@@ -105,8 +104,6 @@ def _against_baseline(rows: Sequence[Row]) -> list[str]:
 
 def _reproduction(rows: Sequence[Row], k: int) -> list[str]:
     with_row = [row for row in rows if has_published([row])]
-    if not with_row or any(row["dataset"] != PAPER_DATASET for row in with_row):
-        return []
     agree, differ = [], []
     for row in with_row:
         gaps = [
@@ -123,7 +120,7 @@ def _reproduction(rows: Sequence[Row], k: int) -> list[str]:
             differ.append(f"{row['system']} ({', '.join(off)})")
         else:
             agree.append(row["system"])
-    sentences = []
+    sentences: list[str] = []
     if agree:
         verb = "reproduces" if len(agree) == 1 else "reproduce"
         sentences.append(f"{_listed(agree)} {verb} the paper's published row to its last digit.")

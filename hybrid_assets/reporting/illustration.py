@@ -48,8 +48,8 @@ def illustrate(
     Chosen among the users with a relevant test movie, no user twice, ties to the lowest user id: the one who likes
     most of the four movies that the paper names (then the one with the fewest train ratings, whose taste they say most
     about), or, where nobody likes any, the one with the most train ratings; the one with the fewest train ratings;
-    the one with the median number. Fewer than three where the data has fewer such users. A movie that `movies` lacks is
-    shown by its id.
+    the one nearest to the median number. Fewer than three where the data has fewer such users. A movie that `movies`
+    lacks is shown by its id.
     """
     relevant = _relevant(train_ratings, test_ratings, relevance_threshold)
     counts = train_ratings.group_by("user_id").agg(pl.len().alias("train_ratings"))
@@ -116,8 +116,9 @@ def _choose(
     if rest.height:
         chosen.append((rest["user_id"][0], "The fewest ratings in train among users with a relevant test movie."))
     if rest.height > 1:
-        # The median of all candidates; where it is already chosen, its neighbour among the rest.
-        chosen.append((rest["user_id"][max(1, rest.height // 2)], "The median number of ratings in train."))
+        from_median = (pl.col("train_ratings") - candidates["train_ratings"].median()).abs()
+        typical = rest[1:].sort(from_median, "train_ratings", "user_id")["user_id"][0]
+        chosen.append((typical, "Nearest to the median number of ratings in train."))
     return chosen
 
 

@@ -91,14 +91,14 @@ _METRICS = [
         "novelty",
         "Novelty@k",
         2,
-        "mean over the list of −log₂(share of users who rated the movie in train)",
+        "mean over the list of log₂(1 ÷ share of users who rated the movie in train)",
         "In bits: how little known the listed movies are. Neither direction is better by itself.",
     ),
     Metric(
         "diversity",
         "Diversity@k",
         3,
-        "1 − mean cosine similarity between all pairs of listed movies (text embeddings)",
+        "1 minus the mean cosine similarity between all pairs of listed movies (text embeddings)",
         "How unlike each other the listed movies are. Neither direction is better by itself.",
     ),
     Metric(

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, PAPER_DATASET, findings
+from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, findings
 from hybrid_assets.reporting.illustration import Illustration
 from hybrid_assets.reporting.leaderboard import (
     METRICS,
@@ -77,13 +77,12 @@ def report_page(
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     headline, *further = findings(leaderboard)
-    datasets = [str(name) for name in leaderboard["dataset"].drop_nulls().unique().sort()]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
         k=k,
-        dataset=", ".join(datasets),
-        split="; ".join(str(name) for name in leaderboard["split"].drop_nulls().unique().sort()),
+        dataset=", ".join(leaderboard["dataset"].drop_nulls().unique().sort()),
+        split="; ".join(leaderboard["split"].drop_nulls().unique().sort()),
         users=max((row["users"] for row in rows if row["users"] is not None), default=0),
         relevance_threshold=f"{relevance_threshold:g}",
         confidence=f"{confidence * 100:g}",
@@ -94,11 +93,11 @@ def report_page(
         further_headings=[METRICS[metric].label(k) for metric in _FURTHER],
         further_rows=[_table_row(row, _FURTHER) for row in rows if is_measured(row)],
         has_published=has_published(rows),
-        other_dataset=has_published(rows) and datasets != [PAPER_DATASET],
-        paper_dataset=PAPER_DATASET,
         plots=_plots(leaderboard, user_metrics, k, confidence),
         users_shown=[_user(illustration) for illustration in illustrations],
-        metrics=[(metric.label(k), metric.formula.replace("@k", f"@{k}"), metric.meaning) for metric in METRICS.values()],
+        metrics=[
+            (metric.label(k), metric.formula.replace("@k", f"@{k}"), metric.meaning) for metric in METRICS.values()
+        ],
         provenance=[(name, str(value)) for name, value in provenance.items()],
     )
 
@@ -189,7 +188,9 @@ def _user(illustration: Illustration) -> dict[str, Any]:
         "reason": illustration.reason,
         "train_ratings": illustration.train_ratings,
         "relevant": illustration.relevant,
-        "liked": [(title, f"{rating:.1f}") for title, rating in illustration.liked.select("title", "rating").iter_rows()],
+        "liked": [
+            (title, f"{rating:.1f}") for title, rating in illustration.liked.select("title", "rating").iter_rows()
+        ],
         "listed": [
             {
                 "system": system,

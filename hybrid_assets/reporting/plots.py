@@ -80,9 +80,15 @@ ACTIVITY_BINS = 5
 # Where a point's name may stand, best first: (distance in points, direction across, direction up).
 NAME_PLACES = [
     (far, across, up)
-    for far in (7, 15, 26, 40, 56)
-    for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+    for far in (7, 15, 24, 34, 46, 60, 76)
+    for across, up in (
+        *((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)),
+        *((0.38, 0.92), (-0.38, 0.92), (0.38, -0.92), (-0.38, -0.92)),
+        *((0.92, 0.38), (-0.92, 0.38), (0.92, -0.38), (-0.92, -0.38)),
+    )
 ]
+# What it costs a name to look like another point's, in the pixels that it could cover instead.
+CONFUSING = 400
 HOLLOW: Mapping[str, Any] = {
     "markerfacecolor": "white",
     "markeredgecolor": INK,
@@ -179,9 +185,8 @@ def paper_figure(leaderboard: pl.DataFrame) -> bytes:
         return _png(figure)
 
 
-
 def recall_coverage_plot(leaderboard: pl.DataFrame) -> bytes:
-    """PNG of recall at k against catalogue coverage: a labelled point per measured system, with both intervals.
+    """PNG of recall at k against catalogue coverage: a labelled point per measured system.
 
     Up and right is better: relevant movies found, and not the same few movies for everyone.
 
@@ -193,13 +198,10 @@ def recall_coverage_plot(leaderboard: pl.DataFrame) -> bytes:
     with _figure(WIDTH, 4.9) as figure:
         axes = figure.subplots()
         for row in rows:
-            if across := interval(row, "coverage"):
-                axes.plot(across, [row["recall"]] * 2, color=BLUE, alpha=0.3, linewidth=1.2)
-            if along := interval(row, "recall"):
-                axes.plot([row["coverage"]] * 2, along, color=BLUE, alpha=0.3, linewidth=1.2)
             axes.plot([row["coverage"]], [row["recall"]], "o", color=BLUE, markersize=6, clip_on=False, zorder=3)
-        axes.set_xlim(0, max([1e-9, *(_reach(row, "coverage") for row in rows)]) * 1.12)
-        axes.set_ylim(0, max([1e-9, *(_reach(row, "recall") for row in rows)]) * 1.08)
+        # Room for names beyond the furthest points; the floor is for a table of zeros.
+        axes.set_xlim(0, max([1e-9, *(row["coverage"] for row in rows)]) * 1.15)
+        axes.set_ylim(0, max([1e-9, *(row["recall"] for row in rows)]) * 1.15)
         axes.xaxis.set_major_formatter(_percent())
         axes.set_xlabel(f"{METRICS['coverage'].label(k)}: share of the catalogue recommended to somebody")
         axes.set_ylabel(METRICS["recall"].label(k))
@@ -309,20 +311,23 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, 
     figure.set_layout_engine("none")
     frame = axes.get_window_extent()
     dots = [axes.transData.transform((x, y)) for x, y, _ in points]
-    taken = [_box(x - 7, y - 7, x + 7, y + 7) for x, y in dots]
-    for (x, y, name), dot in zip(points, dots, strict=True):
+    taken = [_box(x - 9, y - 9, x + 9, y + 9) for x, y in dots]
+    for position, ((x, y, name), dot) in enumerate(zip(points, dots, strict=True)):
         text = axes.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=8.5)
         size = text.get_window_extent()
         text.remove()
+        others = dots[:position] + dots[position + 1 :]
         best, lowest = NAME_PLACES[0], np.inf
         for place in NAME_PLACES:
             box = _name_box(place, dot, size, figure.dpi)
             outside = box.width * box.height - _overlap(box, frame)
             cost = place[0] + outside + sum(_overlap(box, other) for other in taken)
+            cost += CONFUSING * _confused(place, dot, box, others, figure.dpi)
             if cost < lowest:
                 best, lowest = place, cost
         taken.append(_name_box(best, dot, size, figure.dpi))
         far, across, up = best
+        line = {"arrowstyle": "-", "color": "#9a9a9a", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
         axes.annotate(
             name,
             (x, y),
@@ -331,15 +336,37 @@ def _label_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, 
             ha={-1: "right", 0: "center", 1: "left"}[int(np.sign(across))],
             va={-1: "top", 0: "center", 1: "bottom"}[int(np.sign(up))],
             fontsize=8.5,
-            arrowprops={"arrowstyle": "-", "color": "#9a9a9a", "linewidth": 0.6} if far > NAME_PLACES[0][0] else None,
+            # The line leaves from the corner or side of the name that faces its point.
+            arrowprops=line | {"relpos": (_facing(across), _facing(up))} if far > NAME_PLACES[0][0] else None,
         )
+
+
+def _facing(direction: float) -> float:
+    return float(1 - np.sign(direction)) / 2
+
+
+def _confused(place: tuple[int, float, float], dot: Vector, box: "Bbox", others: Sequence[Vector], dpi: float) -> int:
+    """How many other points a name at this place could be taken to belong to.
+
+    Beside its point: those as near to the name. Further off: those that the line to the name passes.
+    """
+    far, across, up = place
+    if far == NAME_PLACES[0][0]:
+        reach = 1.6 * far * dpi / 72
+        return sum(box.x0 - reach < x < box.x1 + reach and box.y0 - reach < y < box.y1 + reach for x, y in others)
+    end = np.array([across, up]) * far * dpi / 72
+    passed = 0
+    for other in others:
+        along = float(np.clip((other - dot) @ end / (end @ end), 0, 1))
+        passed += bool(np.linalg.norm(other - dot - along * end) < 10)
+    return passed
 
 
 def _name_box(place: tuple[int, float, float], dot: Vector, size: "Bbox", dpi: float) -> "Bbox":
     """The pixels that a name of this size takes at this place by a point, with a little air around it."""
     far, across, up = place[0] * dpi / 72, place[1], place[2]
-    left = dot[0] + across * far - size.width * (1 - np.sign(across)) / 2
-    bottom = dot[1] + up * far - size.height * (1 - np.sign(up)) / 2
+    left = dot[0] + across * far - size.width * _facing(across)
+    bottom = dot[1] + up * far - size.height * _facing(up)
     return _box(left - 3, bottom - 2, left + size.width + 3, bottom + size.height + 2)
 
 

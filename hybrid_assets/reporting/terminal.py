@@ -33,7 +33,7 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """The leaderboard for a terminal, best NDCG first: value and half the width of its bootstrap interval.
 
     Fits in 100 to 120 columns; in 80, each interval goes below its value. The paper's values have a column of their
-    own (precision, recall, list-NDCG) where any row has them. A system without results shows its state instead.
+    own (precision, recall, list-NDCG) where any row has them. Why a system has no results stands below the table.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -54,17 +54,15 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     for heading, width in ((f"NDCG@{k}", 7), (f"P@{k}", 6), (f"R@{k}", 6), (f"list-NDCG\n@{k}", 9)):
         table.add_column(heading, justify="right", min_width=width)
     if with_published:
-        table.add_column("Published\nP, R, list-NDCG", justify="right", min_width=11)
+        table.add_column("Published\nP, R, list-NDCG", justify="right")
         notes.append("Published: the paper's Table I.")
-    table.add_column("Cover-\nage", justify="right", min_width=5)
-    table.add_column("Pop.\nbias", justify="right", min_width=5)
-    table.caption = " ".join(notes)
+    table.add_column("Cover-\nage", justify="right", no_wrap=True)
+    table.add_column("Pop.\nbias", justify="right", no_wrap=True)
+    without = [f"{row['system']}: no results, {row['state']}." for row in rows if not is_measured(row)]
+    table.caption = Text("\n".join([" ".join(notes), *without]))
     for row in rows:
         cells = [Text(row["system"], style="" if is_measured(row) else "dim")]
-        if is_measured(row):
-            cells += [_with_interval(row, metric) for metric in _INTERVALS]
-        else:
-            cells += [Text(row["state"], style="italic"), *[_missing() for _ in _INTERVALS[1:]]]
+        cells += [_with_interval(row, metric) for metric in _INTERVALS]
         if with_published:
             cells.append(_published_cell(row))
         cells += [_plain(row, metric) for metric in _PLAIN]

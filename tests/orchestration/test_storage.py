@@ -17,7 +17,9 @@ from hybrid_assets.orchestration.storage import (
 
 KEY = dg.AssetKey(["scores", "mf_only"])
 STAMP = Stamp("scores/mf_only", "1-abc", {"train_ratings": "x"}, "y", {"users": 3})
-TABLE = pl.DataFrame({"user_id": [1, 2, 3], "vector": [[1.0, 0.0]] * 3}, schema_overrides={"vector": pl.Array(pl.Float32, 2)})
+TABLE = pl.DataFrame(
+    {"user_id": [1, 2, 3], "vector": [[1.0, 0.0]] * 3}, schema_overrides={"vector": pl.Array(pl.Float32, 2)}
+)
 
 
 def write(store: TableStore, table: pl.DataFrame = TABLE) -> None:
@@ -80,7 +82,14 @@ def test_a_write_that_fails_leaves_the_last_good_version_and_no_litter(tmp_path,
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(-(2**40), 2**40), st.text(), st.none() | st.floats(allow_nan=False), st.none() | st.booleans())), st.data())
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**40), 2**40), st.text(), st.none() | st.floats(allow_nan=False), st.none() | st.booleans()
+        )
+    ),
+    st.data(),
+)
 def test_the_hash_sees_content_and_not_chunks(rows, data):
     schema = {"a": pl.Int64, "b": pl.String, "c": pl.Float64, "d": pl.Boolean}
     table = pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,0 +1,140 @@
+"""scores/<system> + test_ratings -> user_metrics/<system> -> metrics/<system>: how good the lists are."""
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from hybrid_assets.assets.scores import system_tags
+from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.intervals import summarise
+from hybrid_assets.recommender.metrics import user_metrics
+from hybrid_assets.recommender.systems import candidates, lists_of, relevant_items
+from hybrid_assets.recommender.tables import ids_and_vectors
+from hybrid_assets.recommender.towers import align, positions
+
+USER_COLUMNS = {
+    "user_id": "a user with a relevant test movie",
+    "train_ratings": "ratings of the user in train",
+    "relevant": "relevant test movies that can be recommended",
+    "hits": "relevant movies among the first k",
+    "precision": "hits / k",
+    "recall": "hits / relevant",
+    "ndcg": "standard NDCG@k",
+    "ndcg_list": "the paper's own: ideal = the same entries, hits first",
+    "reciprocal_rank": "1 / rank of the first hit",
+    "average_precision": "AP@k, over min(k, relevant)",
+    "hit": "1 with at least one hit",
+    "novelty": "mean self-information of the list, bits",
+    "diversity": "mean 1 - cosine of the pairs of the list",
+    "popularity_bias": "share of the list among the most rated tenth",
+}
+
+
+def metric_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """user_metrics/<system> and metrics/<system> for every system."""
+    return [
+        asset
+        for name, system in catalog.systems.items()
+        for asset in (_user_metrics_asset(name, system, catalog), _metrics_asset(name, system, catalog))
+    ]
+
+
+def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.AssetsDefinition:
+    evaluation = catalog.evaluation
+    space = f"embeddings/{evaluation.diversity_encoder}"
+
+    @incremental_asset(
+        key=f"user_metrics/{name}",
+        group="metrics",
+        version="1",
+        settings=[evaluation.k, evaluation.relevance_threshold],
+        inputs={
+            "scores": f"scores/{name}",
+            "train_ratings": "train_ratings",
+            "test_ratings": "test_ratings",
+            "embeddings": space,
+        },
+        tags=system_tags(name, system),
+        description=f"How good the first {evaluation.k} movies of {name} are for each user with a relevant test movie.",
+        columns=USER_COLUMNS,
+        lineage={
+            "user_id": [("test_ratings", "user_id")],
+            "train_ratings": [("train_ratings", "user_id")],
+            "relevant": [("test_ratings", "rating")],
+            "hits": [(f"scores/{name}", "movie_id"), ("test_ratings", "movie_id")],
+            "diversity": [(f"scores/{name}", "movie_id"), (space, "vector")],
+        },
+    )
+    def per_user(
+        step: Step,
+        scores: pl.LazyFrame,
+        train_ratings: pl.LazyFrame,
+        test_ratings: pl.LazyFrame,
+        embeddings: pl.LazyFrame,
+    ) -> Computed:
+        pool = candidates(train_ratings.collect())
+        users, relevant = relevant_items(test_ratings.collect(), pool, evaluation.relevance_threshold)
+        indptr, seen = pool.seen
+        table = user_metrics(
+            lists_of(scores.collect(), pool, evaluation.k)[users],
+            relevant,
+            user_ids=pool.user_ids[users],
+            train_ratings=np.diff(indptr)[users],
+            item_counts=np.bincount(seen, minlength=len(pool.item_ids)),
+            train_users=len(pool.user_ids),
+            item_vectors=align(*ids_and_vectors(embeddings.collect(), "movie_id"), pool.item_ids, missing="refuse"),
+        )
+        return Computed(table, {"users": table.height, "hits": int(table["hits"].sum())})
+
+    return per_user
+
+
+def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.AssetsDefinition:
+    evaluation = catalog.evaluation
+
+    @incremental_asset(
+        key=f"metrics/{name}",
+        group="metrics",
+        version="1",
+        settings=[
+            evaluation.k,
+            evaluation.relevance_threshold,
+            evaluation.bootstrap_resamples,
+            evaluation.confidence,
+            evaluation.seed,
+        ],
+        libraries=["numpy"],
+        inputs={
+            "user_metrics": f"user_metrics/{name}",
+            "scores": f"scores/{name}",
+            "train_ratings": "train_ratings",
+        },
+        tags=system_tags(name, system),
+        description=(
+            f"Metrics of {name} over all evaluated users, each with its {evaluation.confidence:.0%} bootstrap interval."
+        ),
+        columns={
+            "metric": "which",
+            "value": "over all evaluated users",
+            "low": "lower end of the interval",
+            "high": "upper end of the interval",
+            "users": "evaluated users",
+        },
+        lineage={"value": [(f"user_metrics/{name}", column) for column in USER_COLUMNS]},
+    )
+    def overall(step: Step, user_metrics: pl.LazyFrame, scores: pl.LazyFrame, train_ratings: pl.LazyFrame) -> Computed:
+        per_user = user_metrics.collect()
+        pool = candidates(train_ratings.collect())
+        users = positions(pool.user_ids, per_user["user_id"].to_numpy())
+        table = summarise(
+            per_user,
+            lists_of(scores.collect(), pool, evaluation.k)[users],
+            len(pool.item_ids),
+            resamples=evaluation.bootstrap_resamples,
+            confidence=evaluation.confidence,
+            seed=evaluation.seed,
+        )
+        return Computed(table, dict(table.select("metric", "value").iter_rows()))
+
+    return overall

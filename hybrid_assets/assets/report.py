@@ -1,0 +1,99 @@
+"""leaderboard + lists -> report: an HTML page and plots for people."""
+
+import base64
+import importlib.metadata
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import replace_file
+from hybrid_assets.reporting.illustration import illustrate
+from hybrid_assets.reporting.page import report_page
+from hybrid_assets.reporting.plots import activity_plot, leaderboard_plot, paper_figure, recall_coverage_plot
+
+VERSIONS_SHOWN = ("cornac", "dagster", "polars", "sentence-transformers", "torch")
+
+
+def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """The report."""
+    evaluation = catalog.evaluation
+    shared = {"leaderboard": "leaderboard", "train_ratings": "train_ratings", "test_ratings": "test_ratings"}
+    shared |= {"movies": "movies"}
+    lists = {f"scores_{name}": f"scores/{name}" for name in catalog.systems}
+    judged = {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
+
+    @incremental_asset(
+        key="report",
+        group="report",
+        version="1",
+        settings=[evaluation, catalog.split],
+        libraries=["matplotlib"],
+        inputs={**shared, **lists, **judged},
+        optional=[*lists, *judged],
+        kinds=frozenset({"html"}),
+        columns={"file": "beside the table, in the folder report/", "content": "the file"},
+    )
+    def report(
+        step: Step,
+        leaderboard: pl.LazyFrame,
+        train_ratings: pl.LazyFrame,
+        test_ratings: pl.LazyFrame,
+        movies: pl.LazyFrame,
+        **tables: pl.LazyFrame | None,
+    ) -> Computed:
+        """A self-contained HTML page and its plots: leaderboard, figure 1, who gains, three users' lists."""
+
+        def present(prefix: str) -> dict[str, pl.DataFrame]:
+            return {
+                key.removeprefix(prefix): table.collect()
+                for key, table in tables.items()
+                if key.startswith(prefix) and table is not None
+            }
+
+        board, user_metrics = leaderboard.collect(), present("users_")
+        page = report_page(
+            board,
+            user_metrics=user_metrics,
+            illustrations=illustrate(
+                train_ratings.collect(),
+                test_ratings.collect(),
+                movies.collect(),
+                present("scores_"),
+                relevance_threshold=evaluation.relevance_threshold,
+            ),
+            relevance_threshold=evaluation.relevance_threshold,
+            confidence=evaluation.confidence,
+            provenance={
+                "dataset": catalog.dataset,
+                "split": f"{catalog.split.test_share:g} of each user's ratings in test, seed {catalog.split.seed}",
+                "k": evaluation.k,
+                "relevance threshold": evaluation.relevance_threshold,
+                **{name: importlib.metadata.version(name) for name in VERSIONS_SHOWN},
+            },
+        )
+        plots = {
+            "leaderboard.png": leaderboard_plot(board),
+            "figure1.png": paper_figure(board),
+            "recall_coverage.png": recall_coverage_plot(board),
+            "activity.png": activity_plot(user_metrics),
+        }
+        files = {"report.html": page.encode(), **plots}
+        folder = step.store.path(step.key, "")
+        for name, content in files.items():
+            replace_file(folder / name, content)
+        shown = {
+            name.removesuffix(".png"): dg.MetadataValue.md(f"![{name}](data:image/png;base64,{_base64(content)})")
+            for name, content in plots.items()
+        }
+        location = dg.MetadataValue.path(str(folder / "report.html"))
+        return Computed(
+            pl.DataFrame({"file": list(files), "content": list(files.values())}), {}, {**shown, "page": location}
+        )
+
+    return [report]
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

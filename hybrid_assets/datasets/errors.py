@@ -1,0 +1,33 @@
+"""The errors a person meets when a dataset cannot be fetched or read; each message says what to do."""
+
+from pathlib import Path
+
+
+class DatasetError(ValueError):
+    """A dataset cannot be used; the message is meant to be shown as it is."""
+
+
+class DownloadError(DatasetError):
+    """A file could not be fetched, is not the published one, or is an archive that is not safe to unpack."""
+
+
+class BadInput(DatasetError):
+    """A file does not hold what it should."""
+
+    @classmethod
+    def at(
+        cls, file: Path | str, problem: str, fix: str, *, place: str | None = None, field: str | None = None
+    ) -> "BadInput":
+        """The error with its message put together.
+
+        `place` is "line 7" in a text file (1-based, header included, as an editor counts) or "row 7" in a
+        Parquet file; `field` is the column's name in that file; `fix` says what to do.
+        """
+        where = ", ".join(part for part in (str(file), place, field and f'field "{field}"') if part)
+        return cls(f"{where}: {problem}. {fix}")
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it: at most 60 characters."""
+    text = str(value)
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}..."'

@@ -1,0 +1,184 @@
+"""Raw files into checked polars tables: ratings, movies, tags.
+
+Belongs here: what a value may be, and how rows must agree. Does not: parsing (delimited.py, parquet.py).
+
+Files: `ratings`, `movies` and, if there are any, `tags`, each as .csv (UTF-8, a header, commas, RFC 4180 quotes),
+.parquet, or .dat as in ml-1m (`::`, Latin-1, no header).
+
+Taken without complaint: LF, CRLF or CR line ends, a byte order mark, empty lines anywhere, no line end after the last
+line, blanks around column names and numbers, quoted numbers, a leading zero, line breaks and doubled quotes in quoted
+text, a lone quote inside unquoted text, columns in any order, extra columns, an empty title, genres or tag, several
+movies of one title, a tag given twice, movies nobody rated, a file of tags without rows. No `genres` column: "" for
+every movie. No `timestamp` column: 0 for every row, so that what weighs by recency weighs all of a user's ratings alike
+(unless a column's name is close to it: then that is taken for a slip and refused).
+
+Refused, naming the file, the line and the field: what the functions below list under Raises.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, overload
+
+import polars as pl
+
+from hybrid_assets.datasets.delimited import line_of_row, read_delimited
+from hybrid_assets.datasets.errors import BadInput
+from hybrid_assets.datasets.fields import MOVIE_ID, MOVIES, RATING, RATINGS, TAGS, USER_ID, Field, Kind
+from hybrid_assets.datasets.parquet import read_parquet
+
+_SUFFIXES = (".csv", ".parquet", ".dat")
+_MOVIELENS: Mapping[str, str] = MappingProxyType({})
+_LONGEST_TEXT = 10_000
+
+
+@overload
+def find_table(folder: Path, name: Literal["ratings", "movies"]) -> Path: ...
+@overload
+def find_table(folder: Path, name: str) -> Path | None: ...
+def find_table(folder: Path, name: str) -> Path | None:
+    """The file of a folder that holds table `name` ("ratings", "movies" or "tags"); None if it has no tags.
+
+    Raises BadInput when ratings or movies are missing, and when there are two files for one table.
+    """
+    if not folder.is_dir():
+        raise BadInput.at(folder, "there is no such folder", "Correct the path, or make the folder")
+    found = [folder / f"{name}{suffix}" for suffix in _SUFFIXES if (folder / f"{name}{suffix}").is_file()]
+    if len(found) > 1:
+        fix = "Keep one of them, so that it is clear which is meant"
+        raise BadInput.at(folder, f"{' and '.join(file.name for file in found)} both hold {name}", fix)
+    if not found and name != "tags":
+        wanted = ", ".join(f"{name}{suffix}" for suffix in _SUFFIXES[:-1])
+        there = ", ".join(sorted(file.name for file in folder.iterdir())[:12]) or "nothing"
+        raise BadInput.at(folder, f"no {name}; the folder holds {there}", f"Put one of {wanted} there")
+    return found[0] if found else None
+
+
+def read_ratings(
+    path: Path,
+    columns: Mapping[str, str] = _MOVIELENS,
+    rating_range: tuple[float, float] = (0.5, 5.0),
+) -> pl.DataFrame:
+    """The ratings of a file in file order: user_id Int64, movie_id Int64, rating Float32, timestamp Int64 (Unix s).
+
+    `columns` maps our field names to the file's columns where they are not MovieLens's, for example
+    {"user_id": "customer"}; `rating_range` is the lowest and highest rating allowed, both included.
+
+    Raises BadInput for: a missing, empty or broken file; a missing column; an id or timestamp that is not a whole
+    number within 64 bits; a rating that is not a finite number in range; an empty number; a user who rated a movie
+    twice.
+    """
+    table = _read(path, RATINGS, columns)
+    low, high = rating_range
+    # Compared as the Float32 that is kept: 0.7 of a Float32 column is a little less than 0.7.
+    rating = pl.col("rating").cast(pl.Float32)
+    row = _first(table, ~rating.is_between(pl.lit(low, pl.Float32), pl.lit(high, pl.Float32)))
+    if row is not None:
+        problem = f"expected a rating from {low:g} to {high:g}, found {table['rating'][row]:g}"
+        fix = "Correct it, or set the scale of these ratings with rating_range"
+        raise _fault(path, row, RATING, columns, problem, fix)
+    _check_no_repeats(path, table, [USER_ID, MOVIE_ID], columns)
+    return table.with_columns(rating)
+
+
+def read_movies(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFrame:
+    """The movies of a file in file order: movie_id Int64, title String, genres String ("Action|Crime").
+
+    `columns` as in read_ratings.
+
+    Raises BadInput for: a missing, empty or broken file; a missing column; an id that is not a whole number within 64
+    bits; a movie_id that is there twice; text of more than 10,000 characters.
+    """
+    table = _read(path, MOVIES, columns)
+    _check_no_repeats(path, table, [MOVIE_ID], columns)
+    return table
+
+
+def read_tags(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFrame:
+    """The tags of a file in file order: user_id Int64, movie_id Int64, tag String, timestamp Int64 (Unix s).
+
+    `columns` as in read_ratings.
+
+    Raises BadInput for: a missing or broken file; a missing column; an id or timestamp that is not a whole number
+    within 64 bits; an empty number; text of more than 10,000 characters.
+    """
+    return _read(path, TAGS, columns, rows_needed=False)
+
+
+def check_references(
+    table: pl.DataFrame, movies: pl.DataFrame, path: Path, columns: Mapping[str, str] = _MOVIELENS
+) -> None:
+    """Check that every movie of ratings or tags is in `movies`; `path` is the file that `table` was read from.
+
+    Raises BadInput naming the first line whose movie is unknown, and how many movies are.
+    """
+    unknown = ~pl.col("movie_id").is_in(movies["movie_id"].implode())
+    row = _first(table, unknown)
+    if row is not None:
+        count = table.filter(unknown)["movie_id"].n_unique()
+        problem = f"movie {table['movie_id'][row]} is not among the movies ({count} unknown in all)"
+        raise _fault(path, row, MOVIE_ID, columns, problem, "Add it to the movies, or remove the rows that name it")
+
+
+def _read(path: Path, fields: Sequence[Field], columns: Mapping[str, str], *, rows_needed: bool = True) -> pl.DataFrame:
+    if not path.is_file():
+        raise BadInput.at(path, "there is no such file", "Correct the path, or put the file there")
+    if path.stat().st_size == 0:
+        raise BadInput.at(path, "the file is empty", "It needs a line of column names, then one line a row")
+    table = (read_parquet if path.suffix.lower() == ".parquet" else read_delimited)(path, fields, columns)
+    if rows_needed and table.is_empty():
+        raise BadInput.at(path, "there are column names but no rows", "Put at least one row there")
+    for field in fields:
+        if field.name not in table.columns:
+            continue
+        if field.kind is Kind.TEXT:
+            row = _first(table, pl.col(field.name).str.len_chars() > _LONGEST_TEXT)
+            problem = f"the text is longer than {_LONGEST_TEXT:,} characters"
+            fix = "Shorten it; often a quote that is never closed makes one field of many lines"
+        else:
+            row = _first(table, pl.col(field.name).is_null())
+            problem, fix = f"expected {field.kind.value}, found nothing", field.fix
+        if row is not None:
+            raise _fault(path, row, field, columns, problem, fix)
+    missing = [field for field in fields if field.name not in table.columns]
+    table = table.with_columns(pl.lit(field.default).alias(field.name) for field in missing)
+    return table.select(
+        pl.col(field.name).cast(pl.Int64) if field.kind is Kind.INTEGER else pl.col(field.name) for field in fields
+    )
+
+
+def _check_no_repeats(path: Path, table: pl.DataFrame, key: Sequence[Field], columns: Mapping[str, str]) -> None:
+    names = [field.name for field in key]
+    if _ascends(table, names) or not (repeated := table.select(names).is_duplicated()).any():
+        return
+    rows = table.select(names).with_row_index().filter(repeated)
+    # The repeat that a person reading the file from the top meets first.
+    second = rows.filter(~pl.struct(names).is_first_distinct()).row(0, named=True)
+    first = rows.filter(pl.col(name) == second[name] for name in names)["index"][0]
+    what = " and ".join(f"{field.name} {second[field.name]}" for field in key)
+    problem = f"{what} already stand on {_place(path, first)}"
+    raise _fault(path, second["index"], key[-1], columns, problem, "Keep one of the two rows")
+
+
+def _ascends(table: pl.DataFrame, names: Sequence[str]) -> bool:
+    """Whether the rows strictly ascend, so that none can repeat: MovieLens's do, and it is quick to see."""
+    *outer, last = (pl.col(name) for name in names)
+    ascends = last > last.shift()
+    for column in reversed(outer):
+        ascends = (column > column.shift()) | ((column == column.shift()) & ascends)
+    return bool(table.select(ascends.slice(1).all()).item())
+
+
+def _first(table: pl.DataFrame, mask: pl.Expr) -> int | None:
+    """The first row on which `mask` is true; None if there is none."""
+    row = table.select(mask.arg_true().first()).item()
+    return None if row is None else int(row)
+
+
+def _place(path: Path, row: int) -> str:
+    return f"row {row + 1}" if path.suffix.lower() == ".parquet" else f"line {line_of_row(path, row)}"
+
+
+def _fault(path: Path, row: int, field: Field, columns: Mapping[str, str], problem: str, fix: str) -> BadInput:
+    column = columns.get(field.name, field.movielens)
+    return BadInput.at(path, problem, fix, place=_place(path, row), field=column)

@@ -1,0 +1,110 @@
+"""A small real dataset and a graph over it: 20 users of the MovieLens sample, with a few tags of our own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from hybrid_assets.catalog import Catalog, load_catalog
+from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
+from hybrid_assets.datasets.sources import locate
+from hybrid_assets.definitions import build_definitions, table_store
+from hybrid_assets.orchestration.storage import TableStore
+
+USERS = 20
+
+
+def write_small_dataset(folder: Path, cache: Path) -> None:
+    """The 20 users of `sample` with the fewest ratings, as CSV files with MovieLens's columns."""
+    source = locate("sample", cache=cache, environment={}, on_progress=lambda done, total: None, say=print)
+    ratings = read_ratings(find_table(source, "ratings"))
+    movies = read_movies(find_table(source, "movies"))
+    few = ratings.group_by("user_id").len().sort("len", "user_id").head(USERS)
+    ratings = ratings.filter(pl.col("user_id").is_in(few["user_id"].implode()))
+    movies = movies.filter(pl.col("movie_id").is_in(ratings["movie_id"].implode()))
+    names = {"user_id": "userId", "movie_id": "movieId"}
+    folder.mkdir(parents=True)
+    ratings.rename(names).write_csv(folder / "ratings.csv")
+    movies.rename({"movie_id": "movieId"}).write_csv(folder / "movies.csv")
+    tags = pl.DataFrame(
+        {"userId": [1, 2], "movieId": movies["movie_id"][:2], "tag": ["Quirky", "heist"], "timestamp": 0}
+    )
+    tags.write_csv(folder / "tags.csv")
+
+
+@dataclass
+class Graph:
+    """The real graph over a folder of files."""
+
+    catalog: Catalog
+    storage: str
+    raw: Path
+
+    @property
+    def store(self) -> TableStore:
+        return table_store(self.catalog, self.storage)
+
+    def run(self, selection: dg.AssetSelection | None = None) -> dict[str, bool]:
+        """Materialize in this process; asset -> whether it was computed (False: unchanged).
+
+        Raises AssertionError with the message of a failed step.
+        """
+        definitions = build_definitions(self.catalog, self.storage)
+        assets = list(definitions.assets)
+        result = dg.materialize(
+            assets,
+            resources=definitions.resources,
+            selection=selection,
+            raise_on_error=False,
+            instance=dg.DagsterInstance.ephemeral(),
+        )
+        failed = [
+            event.step_failure_data.user_failure_data.description
+            if event.step_failure_data.user_failure_data
+            else event.step_failure_data.error.to_string()
+            for event in result.all_events
+            if event.is_step_failure
+        ]
+        assert not failed, "\n".join(str(message) for message in failed)
+        return {
+            materialization.asset_key.to_user_string(): not materialization.metadata["cached"].value
+            for event in result.get_asset_materialization_events()
+            for materialization in [event.step_materialization_data.materialization]
+        }
+
+    def computed(self, selection: dg.AssetSelection | None = None) -> set[str]:
+        return {asset for asset, computed in self.run(selection).items() if computed}
+
+    def table(self, key: str) -> pl.DataFrame:
+        return self.store.scan(dg.AssetKey(key.split("/"))).collect()
+
+
+def quick_catalog(folder: Path) -> Catalog:
+    """The packaged catalog over a folder, with fewer epochs and resamples so that a test is quick."""
+    settings = load_catalog(dataset="sample").model_dump()
+    settings |= {"dataset": "folder", "folder": {"path": folder}}
+    settings["models"]["pmf"] |= {"factors": 8, "epochs": 20}
+    settings["evaluation"] |= {"bootstrap_resamples": 100, "k": 5, "list_length": 10}
+    return Catalog.model_validate(settings)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Graph:
+    """The graph, materialized once; not to be changed by a test."""
+    base = tmp_path_factory.mktemp("graph")
+    write_small_dataset(base / "raw", base / "cache")
+    graph = Graph(quick_catalog(base / "raw"), str(base / "data"), base / "raw")
+    graph.run()
+    return graph
+
+
+@pytest.fixture
+def graph(built: Graph, tmp_path: Path) -> Graph:
+    """A copy of the materialized graph that a test may change."""
+    import shutil
+
+    shutil.copytree(built.raw, tmp_path / "raw")
+    shutil.copytree(built.storage, tmp_path / "data")
+    return Graph(quick_catalog(tmp_path / "raw"), str(tmp_path / "data"), tmp_path / "raw")

@@ -1,0 +1,154 @@
+"""The whole graph over real rows: what it makes, and exactly what a change computes again."""
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.definitions import build_definitions
+
+SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+EXPECTED = {
+    *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
+    *("factors/most_popular", "factors/pmf", "embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
+    *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
+}
+
+
+def all_specs(graph):
+    definitions = build_definitions(graph.catalog, graph.storage)
+    return [spec for asset in definitions.assets for spec in asset.specs]
+
+
+def test_the_graph_has_exactly_these_assets(built):
+    assert {spec.key.to_user_string() for spec in all_specs(built)} == EXPECTED
+
+
+def test_every_asset_explains_itself(built):
+    for spec in all_specs(built):
+        assert spec.description, spec.key
+        assert spec.owners, spec.key
+        assert spec.group_name != "default", spec.key
+        assert "parquet" in spec.kinds, spec.key
+        assert spec.code_version, spec.key
+
+
+def test_the_code_location_loads(built):
+    dg.Definitions.validate_loadable(build_definitions(built.catalog, built.storage))
+
+
+def test_an_unchanged_run_computes_nothing(graph):
+    assert graph.computed() == set()
+
+
+def test_two_machines_with_the_same_input_make_the_same_bytes(built, graph, tmp_path):
+    graph.storage = str(tmp_path / "elsewhere")
+    graph.run()
+    for key in sorted(EXPECTED):
+        path = dg.AssetKey(key.split("/"))
+        assert graph.store.path(path).read_bytes() == built.store.path(path).read_bytes(), key
+
+
+def test_one_tag_encodes_one_document_and_leaves_ratings_and_factors_alone(graph):
+    tags = graph.raw / "tags.csv"
+    tags.write_text(tags.read_text().replace("heist", "slow"))
+    before = graph.table("embeddings/minilm")
+    computed = graph.computed()
+    assert {"tags", "movie_documents", "embeddings/minilm", "profiles/minilm"} <= computed
+    assert not computed & {"train_ratings", "factors/pmf", "scores/mf_only", "scores/most_popular"}
+    after = graph.table("embeddings/minilm")
+    changed = before.join(after, on=["movie_id", "document_key"], how="anti")
+    assert changed.height == 1
+
+
+def test_a_whitespace_edit_stops_at_the_table_it_is_in(graph):
+    ratings = graph.raw / "ratings.csv"
+    ratings.write_text(ratings.read_text() + "\n")
+    assert graph.computed() <= {"raw_files", "ratings", "movies", "tags"}
+    assert "ratings" not in graph.computed()
+
+
+def test_a_new_rating_leaves_documents_and_embeddings_alone(graph):
+    ratings = graph.raw / "ratings.csv"
+    lines = ratings.read_text().splitlines()
+    user, movie, _, timestamp = lines[1].split(",")
+    seen = {line.split(",")[1] for line in lines if line.split(",")[0] == user}
+    other = next(line.split(",")[1] for line in lines[1:] if line.split(",")[1] not in seen)
+    ratings.write_text("\n".join([*lines, f"{user},{other},4.5,{timestamp}"]) + "\n")
+    assert movie != other
+    computed = graph.computed()
+    assert {"ratings", "factors/pmf", "leaderboard"} <= computed
+    assert not computed & {"movies", "movie_documents", "embeddings/minilm"}
+
+
+def test_a_bad_row_is_named_and_everything_keeps_its_last_good_version(graph):
+    ratings = graph.raw / "ratings.csv"
+    good = ratings.read_text()
+    before = graph.table("leaderboard")
+    lines = good.splitlines()
+    lines[3] = ",".join([*lines[3].split(",")[:2], "77", "0"])
+    ratings.write_text("\n".join(lines) + "\n")
+    with pytest.raises(AssertionError, match=r"ratings\.csv.*line 4.*rating"):
+        graph.run()
+    assert graph.table("leaderboard").equals(before)
+    ratings.write_text(good)
+    assert graph.computed() <= {"raw_files"}, "the file that was restored is the one that was known"
+
+
+def test_a_setting_computes_what_depends_on_it(graph):
+    settings = graph.catalog.model_dump()
+    settings["systems"]["mf_minilm_notebook"]["alpha"] = 0.5
+    graph.catalog = Catalog.model_validate(settings)
+    computed = graph.computed()
+    assert computed == {
+        *("scores/mf_minilm_notebook", "user_metrics/mf_minilm_notebook", "metrics/mf_minilm_notebook"),
+        *("leaderboard", "report"),
+    }
+
+
+def test_the_leaderboard_is_the_metrics_of_the_lists(built):
+    board = built.table("leaderboard")
+    assert sorted(board["system"]) == sorted(SYSTEMS)
+    assert board["ndcg"].is_sorted(descending=True)
+    assert board["state"].unique().to_list() == ["materialized"]
+    for system in SYSTEMS:
+        users = built.table(f"user_metrics/{system}")
+        row = board.row(by_predicate=pl.col("system") == system, named=True)
+        assert row["precision"] == pytest.approx(users["precision"].mean())
+        assert row["precision_low"] <= row["precision"] <= row["precision_high"]
+        assert row["hits"] == users["hits"].sum()
+        assert row["published_precision"] is None, "the paper measured another dataset"
+
+
+def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score(built):
+    train = built.table("train_ratings")
+    for system in SYSTEMS:
+        scores = built.table(f"scores/{system}")
+        assert scores.join(train, on=["user_id", "movie_id"]).is_empty()
+        assert scores.select(pl.struct("user_id", "movie_id").is_duplicated().any()).item() is False
+        descending = scores.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
+        assert descending
+        parts = scores.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
+        assert (parts - scores["score"]).abs().max() < 1e-5
+
+
+def test_the_report_is_one_page_that_needs_nothing_else(built):
+    folder = built.store.path(dg.AssetKey("report"), "")
+    page = (folder / "report.html").read_text()
+    assert "mf_minilm_notebook" in page
+    assert not pl.Series([page]).str.contains(r'(?:src|href)="https?://').item()
+    assert (folder / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_reason(graph):
+    settings = graph.catalog.model_dump()
+    settings["systems"]["content_minilm"] = {"encoder": "minilm"}
+    graph.catalog = Catalog.model_validate(settings)
+    graph.run(dg.AssetSelection.assets("leaderboard"))
+    row = graph.table("leaderboard").row(by_predicate=pl.col("system") == "content_minilm", named=True)
+    assert row["ndcg"] is None
+    assert "not materialized" in row["state"]
+    assert graph.computed() == {
+        *("scores/content_minilm", "user_metrics/content_minilm", "metrics/content_minilm"),
+        *("leaderboard", "report"),
+    }

@@ -1,0 +1,175 @@
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import polars as pl
+import pytest
+
+from hybrid_assets.reporting.illustration import illustrate
+from hybrid_assets.reporting.page import report_page
+
+Render = Callable[..., str]
+
+
+class Parsed(HTMLParser):
+    """Tags, attributes and visible text of a page; refuses a page whose tags do not close in order."""
+
+    void = frozenset({"meta", "link", "img", "br", "wbr"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture(scope="module")
+def render(
+    user_metrics: dict[str, pl.DataFrame],
+    train_ratings: pl.DataFrame,
+    test_ratings: pl.DataFrame,
+    movies: pl.DataFrame,
+    scores: dict[str, pl.DataFrame],
+) -> Render:
+    illustrations = illustrate(train_ratings, test_ratings, movies, scores, relevance_threshold=4.0)
+
+    def page(leaderboard: pl.DataFrame, provenance: dict[str, object] | None = None) -> str:
+        return report_page(
+            leaderboard,
+            user_metrics=user_metrics,
+            illustrations=illustrations,
+            relevance_threshold=4.0,
+            confidence=0.95,
+            provenance=provenance or {"seed": 42},
+        )
+
+    return page
+
+
+@pytest.fixture(scope="module")
+def html(render: Render, leaderboard: pl.DataFrame) -> str:
+    return render(leaderboard)
+
+
+def test_the_page_asks_the_network_for_nothing(html: str) -> None:
+    page = Parsed(html)
+    targets = [value for _, attributes in page.tags for name, value in attributes.items() if name in ("src", "href")]
+    assert targets
+    assert all(target is not None and target.startswith(("data:", "#")) for target in targets)
+    assert not re.search(r"https?://|@import|url\(|srcset|\bon\w+=", html)
+    assert page.named("script") == []
+
+
+def test_links_within_the_page_lead_somewhere(html: str) -> None:
+    page = Parsed(html)
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    anchors = [link["href"] for link in page.named("a")]
+    assert anchors
+    assert all(str(anchor)[1:] in ids for anchor in anchors)
+
+
+def test_a_title_cannot_run_code(html: str) -> None:
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+
+
+def test_names_states_and_provenance_are_escaped_too(render: Render, leaderboard: pl.DataFrame) -> None:
+    hostile = '"><img src=x onerror=alert(1)>'
+    odd = leaderboard.with_columns(
+        system=pl.lit(hostile) + pl.col("system"), state=pl.lit(hostile), dataset=pl.lit(hostile), split=pl.lit(hostile)
+    )
+    page = Parsed(render(odd, {hostile: hostile}))
+    assert all("onerror" not in attributes for _, attributes in page.tags)
+
+
+def test_the_leaderboard_shows_values_and_intervals(html: str) -> None:
+    words = Parsed(html).words
+    # 0.3261 -+ 6 %
+    assert "0.3261 0.3065–0.3457" in words  # noqa: RUF001
+    assert "95 % bootstrap interval" in words
+
+
+def test_the_papers_ndcg_has_its_own_name(html: str) -> None:
+    headings = re.findall(r'<th scope="col">(.*?)</th>', html)
+    assert "NDCG@25" in headings
+    assert "list-NDCG@25 (paper&#39;s)" in headings
+
+
+def test_published_values_stand_beside_ours_with_the_difference(html: str) -> None:
+    words = Parsed(html).words
+    assert "paper 0.049 (+0.0003)" in words
+    assert "paper 0.277 (−0.0002)" in words  # noqa: RUF001
+
+
+def test_published_values_are_mentioned_only_when_there_are_any(
+    render: Render, without_published: pl.DataFrame
+) -> None:
+    html = render(without_published)
+    assert "<small>paper" not in html
+    assert "published" not in Parsed(html).words
+
+
+def test_systems_without_results_are_shown_with_their_reason(html: str) -> None:
+    words = Parsed(html).words
+    assert "mf_qwen3_4b_lora No results · needs a GPU" in words
+    assert not re.search(r"\b(nan|None|null)\b", words)
+
+
+def test_a_page_without_any_results_has_no_plots_and_says_so(render: Render, unmeasured: pl.DataFrame) -> None:
+    page = Parsed(render(unmeasured))
+    assert page.named("img") == []
+    assert "No system is measured yet." in page.words
+
+
+def test_every_plot_has_an_alternative_text_and_every_table_headings(html: str) -> None:
+    page = Parsed(html)
+    images = page.named("img")
+    assert len(images) == 4
+    assert all(image["alt"] and str(image["src"]).startswith("data:image/png;base64,iVBOR") for image in images)
+    assert "ease 0.326" in str(images[0]["alt"])
+    assert all(heading.get("scope") in ("col", "row") for heading in page.named("th"))
+    assert page.named("html")[0]["lang"] == "en"
+
+
+def test_the_illustration_marks_relevant_movies_with_a_word(html: str) -> None:
+    assert re.search(r"Fight Club \(1999\) <b>✓ relevant</b>", html)
+    assert "★ 4.5" in html
+    assert "1 of 3 relevant" in Parsed(html).words
+
+
+def test_the_glossary_explains_every_metric_of_the_leaderboard(html: str, leaderboard: pl.DataFrame) -> None:
+    metrics = [column for column in leaderboard.columns if f"{column}_low" in leaderboard.columns]
+    assert len(re.findall("<dt>", html)) == len(metrics) == 12
+
+
+def test_provenance_is_shown_as_given(render: Render, leaderboard: pl.DataFrame) -> None:
+    words = Parsed(render(leaderboard, {"ratings": "sha256 1f2e", "relevance threshold": 4.0})).words
+    assert "ratings sha256 1f2e" in words
+    assert "relevance threshold 4.0" in words
+
+
+def test_the_same_tables_give_the_same_page(html: str, render: Render, leaderboard: pl.DataFrame) -> None:
+    assert render(leaderboard) == html
