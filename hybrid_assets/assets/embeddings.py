@@ -74,10 +74,11 @@ def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinitio
             fingerprint(),
             encode_new,
         )
-        step.say(f"{encoded:,} documents encoded, {table.height - encoded:,} carried over")
+        step.say(f"{encoded:,} texts encoded for {table.height:,} documents; every other vector was known")
         return Computed(
             table,
-            {"encoded": encoded, "dimensions": table.schema["vector"].shape[0]},  # type: ignore[attr-defined]
+            {"dimensions": int(table["vector"].to_numpy().shape[1])},
+            {"encoded": dg.MetadataValue.int(encoded)},
         )
 
     return embeddings

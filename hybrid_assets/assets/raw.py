@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -71,6 +72,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         version="1",
         settings=reading,
         inputs=["raw_files"],
+        parts={"raw_files": _content_of("movies")},
         columns={"movie_id": "the movie", "title": "with its year", "genres": "separated by |"},
         lineage=_from_raw("movie_id", "title", "genres"),
     )
@@ -85,6 +87,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         version="1",
         settings=reading,
         inputs=["raw_files", "movies"],
+        parts={"raw_files": _content_of("ratings")},
         columns=RATING_COLUMNS,
         lineage=_from_raw(*RATING_COLUMNS),
     )
@@ -103,6 +106,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         version="1",
         settings=reading,
         inputs=["raw_files", "movies"],
+        parts={"raw_files": _content_of("tags")},
         columns={"user_id": "who tagged", "movie_id": "what", "tag": "free text", "timestamp": "when, in unix seconds"},
         lineage=_from_raw("user_id", "movie_id", "tag", "timestamp"),
     )
@@ -121,3 +125,13 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
 
 def _from_raw(*columns: str) -> dict[str, list[tuple[str, str]]]:
     return {column: [("raw_files", "file")] for column in columns}
+
+
+def _content_of(table: str) -> Callable[[pl.LazyFrame], str]:
+    """The version of one of the raw files: the others may change without it being read again."""
+
+    def version(raw_files: pl.LazyFrame) -> str:
+        hashes = raw_files.filter(pl.col("table") == table).collect()["sha256"].to_list()
+        return hashes[0] if hashes else "absent"
+
+    return version

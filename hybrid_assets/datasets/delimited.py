@@ -117,12 +117,13 @@ def _check_encoding(path: Path) -> bool:
     """Raise unless the .csv is UTF-8 throughout; return whether there is a quote anywhere in it."""
     decoder, quoted = codecs.getincrementaldecoder("utf-8")(), False
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            quoted = quoted or b'"' in chunk
-            try:
-                decoder.decode(chunk, final=len(chunk) < _CHUNK_BYTES)
-            except UnicodeDecodeError as failure:
-                raise _broken_encoding(path) from failure
+        try:
+            while chunk := stream.read(_CHUNK_BYTES):
+                quoted = quoted or b'"' in chunk
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as failure:
+            raise _broken_encoding(path) from failure
     return quoted
 
 

@@ -32,8 +32,9 @@ class _RunLines(logging.Handler):
             self._message(step, record)
         elif event.event_type_value == "STEP_START":
             self.started, self.cached = time.monotonic(), False
-            self.live.reset(self.task, description=step)
-            self.live.start()
+            if self.console.is_terminal:
+                self.live.reset(self.task, description=step)
+                self.live.start()
         elif event.event_type_value == "ASSET_MATERIALIZATION":
             cached = event.materialization.metadata.get("cached")
             self.cached = bool(cached and cached.value)
@@ -44,8 +45,6 @@ class _RunLines(logging.Handler):
             self._line(f"[red]✗ {step}")
         elif event.event_type_value == "STEP_SKIPPED":
             self._line(f"[yellow]- {step:<34} skipped: an input is missing")
-        elif event.event_type_value in ("RUN_SUCCESS", "RUN_FAILURE", "RUN_CANCELED"):
-            self.live.stop()
 
     def _message(self, step: str, record: logging.LogRecord) -> None:
         text = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
@@ -57,7 +56,8 @@ class _RunLines(logging.Handler):
             self.console.print(f"  {step}: {text}", markup=False)
 
     def _line(self, text: str) -> None:
-        self.live.stop()
+        if self.console.is_terminal:
+            self.live.stop()
         self.console.print(text)
 
 

@@ -86,6 +86,7 @@ def incremental_asset(
     optional: Sequence[str] = (),
     settings: Sequence[object] = (),
     libraries: Sequence[str] = (),
+    parts: Mapping[str, Callable[[pl.LazyFrame], str]] | None = None,
     observed: Callable[[], Mapping[str, str]] | None = None,
     always: bool = False,
     kinds: frozenset[str] = frozenset(),
@@ -104,6 +105,7 @@ def incremental_asset(
         optional: parameter names of inputs the asset can do without; a missing one arrives as None.
         settings: what of the catalog the result depends on; part of the code version.
         libraries: distributions whose version the result depends on; part of the code version.
+        parts: parameter name -> version of the part of that input the result depends on, in place of the whole's.
         observed: versions of inputs outside the graph (weights on disk); computed at every run.
         always: compute at every run (an asset that looks at the outside world).
         kinds: what the UI shows on the asset, beside parquet.
@@ -140,7 +142,10 @@ def incremental_asset(
         def asset(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult[Any]:
             store: TableStore = context.resources.io_manager
             with _clear_failures(key):
-                made_from = _current_inputs(store, upstream, observed)
+                made_from = {
+                    input_key.to_user_string(): _version(store, input_key, (parts or {}).get(name), tables[name])
+                    for name, input_key in upstream.items()
+                } | dict(observed() if observed else {})
             last = store.stamp(asset_key)
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
@@ -175,16 +180,15 @@ def incremental_asset(
     return decorate
 
 
-def _current_inputs(
-    store: TableStore,
-    upstream: Mapping[str, dg.AssetKey],
-    observed: Callable[[], Mapping[str, str]] | None,
-) -> dict[str, str]:
-    versions = {}
-    for key in upstream.values():
-        stamp = store.stamp(key)
-        versions[key.to_user_string()] = stamp.data_version if stamp else "missing"
-    return {**versions, **(observed() if observed else {})}
+def _version(
+    store: TableStore, key: dg.AssetKey, part: Callable[[pl.LazyFrame], str] | None, table: pl.LazyFrame | None
+) -> str:
+    if table is None:
+        return "missing"
+    if part is not None:
+        return part(table)
+    stamp = store.stamp(key)
+    return stamp.data_version if stamp else "missing"
 
 
 @contextmanager

@@ -112,7 +112,9 @@ def load_encoder(folder: Path, *, max_length: int | None = None, device: str = "
         device: torch device.
     """
     from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # reading local weights takes a moment; encoding shows its own progress
     encoder = SentenceTransformer(
         str(folder),
         device=device,

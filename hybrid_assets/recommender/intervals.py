@@ -1,13 +1,18 @@
-"""From users to a figure and how sure one can be of it: means and bootstrap intervals.
+"""From users to a figure and how sure one can be of it: totals, means and bootstrap intervals.
 
 Belongs here: aggregation over users. Does not: the metrics of a user (metrics.py), comparing two systems.
 """
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.metrics import Index
+from hybrid_assets.recommender.metrics import Index, Values
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 # Metric of a system -> the column of user_metrics it is the mean of.
 MEAN_OF = {
@@ -23,77 +28,110 @@ MEAN_OF = {
     "popularity_bias": "popularity_bias",
 }
 METRICS = ("hits", *MEAN_OF, "coverage")
-
-
-def bootstrap_counts(users: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
-    """How often each user is drawn in each resample with replacement: (resamples, users), rows sum to `users`.
-
-    Shared by all metrics of a system, and by all systems with the same users, so that they vary together.
-    """
-    generator = np.random.default_rng(seed)
-    return generator.multinomial(users, np.full(users, 1 / users), size=resamples).astype(np.float32)
+# Draws of a user, over resamples, that are held at a time: 16 MiB an array.
+BLOCK_DRAWS = 2**21
 
 
 def summarise(
-    user_metrics: pl.DataFrame, lists: Index, items: int, *, resamples: int, confidence: float, seed: int
+    user_metrics: pl.DataFrame,
+    lists: Index,
+    items: int,
+    *,
+    seed: int,
+    resamples: int = 1000,
+    confidence: float = 0.95,
 ) -> pl.DataFrame:
-    """Each metric over all evaluated users, with its percentile bootstrap interval over users.
+    """Each metric over all evaluated users, with its bootstrap interval over users.
 
-    `hits` is a total, `coverage` the share of the items that are in at least one list, the rest are means.
-    Source of the interval: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, section 13.3. It is not
-    scipy.stats.bootstrap because that resamples one statistic at a time, and coverage is no mean.
+    `hits` is a total, `coverage` the share of the items that are in at least one list, the rest are means. All
+    metrics share the resamples, and with one seed so do all systems with the same users: they vary together.
+
+    The interval is the percentile interval (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter
+    13). That of coverage is then moved, so that the resamples' mean lies on the value, and cut to [0, 1]: a resample
+    holds about 63 % of the users, the others being drawn again instead, so it covers fewer items than as many
+    different users do, and the percentile interval as it is lies wholly below the value. Its width tells how
+    coverage varies with who the users are.
 
     Args:
         user_metrics: one row a user (metrics.user_metrics).
         lists: (users, k) their lists, -1 where one is shorter.
         items: how many items could have been listed.
+        seed: of the resampling.
         resamples: number of resamples.
         confidence: coverage of the interval, in (0, 1).
-        seed: of the resampling.
 
     Returns:
-        `metric`, `value`, `low`, `high`, `users`.
+        `metric` in the order of METRICS, `value`, `low`, `high`, `users`.
 
     Raises:
-        ValueError: there is no user.
+        ValueError: there is no user, the lists are not those of the users, or an item index is not below `items`.
     """
+    from scipy.stats import bootstrap
+
     users = user_metrics.height
     if users == 0:
         raise ValueError(
             "no user has a relevant test movie, so nothing can be measured; lower evaluation.relevance_threshold, "
             "or give users more ratings"
         )
-    drawn = bootstrap_counts(users, resamples, seed)
-    values = user_metrics.select(MEAN_OF.values()).to_numpy()
-    means = drawn @ values / users
-    hits = user_metrics["hits"].to_numpy().astype(np.float64)
-    samples = {
-        "hits": (hits.sum(), drawn @ hits),
-        **{metric: (values[:, place].mean(), means[:, place]) for place, metric in enumerate(MEAN_OF)},
-        "coverage": (_coverage(lists, items), _resampled_coverage(lists, items, drawn)),
-    }
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    rows = [
-        (metric, float(value), *np.quantile(resampled, ends).tolist(), users)
-        for metric, (value, resampled) in samples.items()
-    ]
-    schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.UInt32}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    if len(lists) != users:
+        raise ValueError(f"user_metrics has {users} users and there are {len(lists)} lists; pass those of the users")
+    columns = user_metrics.select("hits", *MEAN_OF.values()).to_numpy().astype(np.float64)
+    listing = _listing(lists, items)
+
+    def figures(rows: Index, axis: int = -1) -> Values:
+        """The metrics over the users in `rows` (resamples, users), an index each: (metrics, resamples)."""
+        drawn = _times_drawn(rows, users)
+        totals = drawn @ columns
+        totals[:, 1:] /= users
+        return np.vstack([totals.T, _covered(listing, drawn) / items])
+
+    everyone = np.arange(users)
+    value = figures(everyone[None])[:, 0]
+    low, high = value.copy(), value.copy()
+    # One user's only resample is that user, and scipy wants two.
+    if users > 1:
+        # Users are resampled by index, as coverage is not a function of one number a user.
+        result = bootstrap(
+            (everyone,),
+            figures,
+            n_resamples=resamples,
+            batch=max(1, BLOCK_DRAWS // users),
+            vectorized=True,
+            confidence_level=confidence,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+        low, high = result.confidence_interval
+        shift = value[-1] - result.bootstrap_distribution[-1].mean()
+        low[-1], high[-1] = np.clip([low[-1] + shift, high[-1] + shift], 0.0, 1.0)
+    return pl.DataFrame(
+        {"metric": METRICS, "value": value, "low": low, "high": high, "users": np.full(len(METRICS), users)},
+        schema_overrides={"users": pl.UInt32},
+    )
 
 
-def _coverage(lists: Index, items: int) -> float:
-    return len(np.unique(lists[lists >= 0])) / items
+def _times_drawn(rows: Index, users: int) -> Values:
+    """How often each user is in each row: (resamples, users)."""
+    cells = rows + users * np.arange(len(rows))[:, None]
+    return np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)
 
 
-def _resampled_coverage(lists: Index, items: int, drawn: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Share of items listed for at least one drawn user, for each resample."""
+def _listing(lists: Index, items: int) -> "csr_matrix":
+    """Who has which item in the list: (items listed at all, users) of 1 and 0."""
     from scipy.sparse import csr_matrix
 
-    user, _ = np.nonzero(lists >= 0)
-    listed, column = np.unique(lists[lists >= 0], return_inverse=True)
-    incidence = csr_matrix((np.ones(len(user), dtype=np.float32), (column, user)), shape=(len(listed), len(lists)))
-    covered: npt.NDArray[np.float64] = np.empty(len(drawn))
-    for start in range(0, len(drawn), 256):
-        block = (drawn[start : start + 256] > 0).astype(np.float32)
-        covered[start : start + len(block)] = ((incidence @ block.T) > 0).sum(axis=0) / items
+    if lists.max(initial=-1) >= items:
+        raise ValueError(
+            f"the lists hold item index {lists.max()} and there are {items} items; "
+            "pass the lists and the items of the same candidates"
+        )
+    users, _ = np.nonzero(lists >= 0)
+    listed, rows = np.unique(lists[lists >= 0], return_inverse=True)
+    return csr_matrix((np.ones(len(users), dtype=np.float32), (rows, users)), shape=(len(listed), len(lists)))
+
+
+def _covered(listing: "csr_matrix", drawn: Values) -> npt.NDArray[np.int64]:
+    """How many items are in the list of at least one drawn user: (resamples,)."""
+    covered: npt.NDArray[np.int64] = ((listing @ (drawn.T > 0).astype(np.float32)) > 0).sum(axis=0)
     return covered

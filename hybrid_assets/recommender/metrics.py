@@ -1,8 +1,15 @@
 """Judging ranked lists: accuracy by relevant test movies, and what accuracy does not see.
 
-Belongs here: one value a user and metric, from arrays. Does not: means and intervals over users (intervals.py).
-Throughout, `lists` is (users, k), item indices best first, -1 where a list is shorter, and `relevant` is the CSR
-(indptr, item indices) of each user's relevant items, at least one each.
+Belongs here: from arrays, one value a user and metric, and what is of the set of lists alone (coverage).
+Does not: means and intervals over users (intervals.py).
+
+Throughout, `lists` is (users, k), k at least 1: item indices best first, none twice in a list, -1 where a list is
+shorter. `relevant` is the CSR (indptr, item indices) of each user's relevant items, at least one each.
+
+Example, one user whose second entry is one of two relevant items:
+    >>> lists, relevant = np.array([[7, 3, 5]]), (np.array([0, 2]), np.array([3, 9]))
+    >>> precision(lists, relevant), recall(lists, relevant)
+    (array([0.33333333]), array([0.5]))
 """
 
 import numpy as np
@@ -13,98 +20,149 @@ from hybrid_assets.recommender.towers import Vectors
 
 Index = npt.NDArray[np.int64]
 Values = npt.NDArray[np.float64]
+Hits = npt.NDArray[np.bool_]
 Csr = tuple[Index, Index]
 
 # Share of the train items, most rated first, that popularity bias counts as popular.
 POPULAR_SHARE = 0.1
-DIVERSITY_BLOCK = 512
+# Numbers that diversity gathers at a time: 32 MiB in float32.
+BLOCK_NUMBERS = 2**23
+# How far from 1 the length of a float32 vector may be that was normalised.
+UNIT_TOLERANCE = 1e-3
 
 
-def hit_matrix(lists: Index, relevant: Csr) -> npt.NDArray[np.bool_]:
+def hit_matrix(lists: Index, relevant: Csr) -> Hits:
     """Which entries of the lists are relevant: (users, k).
 
+    Time is O((users * k + relevant) log relevant), memory O(users * k + relevant): never users x items.
+
     Raises:
-        ValueError: the shapes do not fit, or a user has no relevant item; leave such users out.
+        ValueError: the shapes do not fit, a user has no relevant item, or a relevant item is negative or repeated.
     """
     indptr, items = relevant
-    if len(indptr) != len(lists) + 1:
-        raise ValueError(f"relevant covers {len(indptr) - 1} users and there are {len(lists)} lists")
+    users = len(lists)
+    if lists.ndim != 2 or lists.shape[1] == 0:
+        raise ValueError(f"lists must be (users, k) with k at least 1, found shape {lists.shape}")
+    if len(indptr) != users + 1 or indptr[0] != 0 or indptr[-1] != len(items):
+        raise ValueError(
+            f"relevant must be the CSR of {users} users: {users + 1} offsets from 0 to {len(items)} items, "
+            f"found {len(indptr)} offsets from {indptr[0]} to {indptr[-1]}"
+        )
     counts = np.diff(indptr)
-    if (counts == 0).any():
+    if (counts <= 0).any():
         raise ValueError(f"user {int(np.argmin(counts))} has no relevant item; leave such users out of the evaluation")
-    width = max(int(items.max(initial=0)), int(lists.max(initial=0))) + 1
-    wanted = np.sort(np.repeat(np.arange(len(lists)), counts) * width + items)
-    keys = np.arange(len(lists))[:, None] * width + lists
-    place = np.searchsorted(wanted, keys).clip(max=max(len(wanted) - 1, 0))
-    return (wanted[place] == keys) & (lists >= 0) if len(wanted) else np.zeros(lists.shape, dtype=bool)
+    if items.min(initial=0) < 0:
+        owner = int(np.searchsorted(indptr, np.argmin(items), side="right")) - 1
+        raise ValueError(f"user {owner} has the relevant item {items.min()}; leave out items that are no candidates")
+    if users == 0:
+        return np.zeros(lists.shape, dtype=bool)
+    # one 64-bit key a (user, item) pair
+    width = max(int(items.max()), int(lists.max())) + 1
+    wanted = np.sort(np.repeat(np.arange(users), counts) * width + items)
+    repeated = wanted[1:][wanted[1:] == wanted[:-1]]
+    if len(repeated):
+        owner, item = divmod(int(repeated[0]), width)
+        raise ValueError(f"user {owner} has item {item} twice among the relevant ones; pass each item once")
+    keys = np.arange(users)[:, None] * width + lists
+    found = wanted[np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)] == keys
+    # the key of a -1 is that of the last item of the user before
+    return found & (lists >= 0)
 
 
 def precision(lists: Index, relevant: Csr) -> Values:
-    """Precision@k = hits / k; k also where a list is shorter."""
-    return hit_matrix(lists, relevant).sum(axis=1) / lists.shape[1]
+    """Precision@k = hits / k; k also where a list is shorter. In [0, 1].
+
+    Source: Herlocker et al., "Evaluating collaborative filtering recommender systems", TOIS 2004, section 5.1.2.
+    """
+    return _precision(hit_matrix(lists, relevant))
 
 
 def recall(lists: Index, relevant: Csr) -> Values:
-    """Recall@k = hits / relevant."""
-    return hit_matrix(lists, relevant).sum(axis=1) / np.diff(relevant[0])
+    """Recall@k = hits / relevant. In [0, 1]; less than 1 where more than k items are relevant.
+
+    Source: as precision.
+    """
+    return _recall(hit_matrix(lists, relevant), np.diff(relevant[0]))
 
 
 def ndcg(lists: Index, relevant: Csr) -> Values:
     """NDCG@k = DCG / IDCG, DCG = sum over hits of 1 / log2(rank + 1), IDCG that of min(k, relevant) hits first.
 
-    Source: Jarvelin & Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002, binary gains.
+    In [0, 1]. Source: Jarvelin & Kekalainen, "Cumulated gain-based evaluation of IR techniques", TOIS 2002, with
+    binary gains and the discount of Burges et al., "Learning to rank using gradient descent", ICML 2005.
     """
-    k = lists.shape[1]
-    ideal = np.concatenate([[0.0], np.cumsum(_discounts(k))])[np.minimum(np.diff(relevant[0]), k)]
-    return hit_matrix(lists, relevant) @ _discounts(k) / ideal
+    return _ndcg(hit_matrix(lists, relevant), np.diff(relevant[0]))
 
 
 def ndcg_list(lists: Index, relevant: Csr) -> Values:
-    """List-NDCG@k, the paper's own: the ideal is the same list with its hits first; 0 without a hit.
+    """List-NDCG@k, the paper's own: the ideal is the same list with its hits first; 0 without a hit. In [0, 1].
 
     It says only where in the list the hits stand, not how many there are. Source: the paper's published code.
     """
-    hits = hit_matrix(lists, relevant)
-    ideal = np.concatenate([[0.0], np.cumsum(_discounts(lists.shape[1]))])[hits.sum(axis=1)]
-    dcg = hits @ _discounts(lists.shape[1])
-    return np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
+    return _ndcg_list(hit_matrix(lists, relevant))
 
 
 def reciprocal_rank(lists: Index, relevant: Csr) -> Values:
-    """1 / rank of the first hit; 0 without a hit. Its mean is MRR@k."""
-    hits = hit_matrix(lists, relevant)
-    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+    """1 / rank of the first hit; 0 without a hit. In [0, 1]. Its mean is MRR@k.
+
+    Source: Voorhees, "The TREC-8 question answering track report", 1999.
+    """
+    return _reciprocal_rank(hit_matrix(lists, relevant))
 
 
 def average_precision(lists: Index, relevant: Csr) -> Values:
-    """Sum over hits of precision@rank, divided by min(k, relevant). Its mean is MAP@k."""
-    hits = hit_matrix(lists, relevant)
-    k = lists.shape[1]
-    at_rank = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    return np.where(hits, at_rank, 0.0).sum(axis=1) / np.minimum(np.diff(relevant[0]), k)
+    """Sum over hits of precision@rank, divided by min(k, relevant). In [0, 1]. Its mean is MAP@k.
+
+    min(k, relevant) and not relevant, so that a list of nothing but hits has 1 also where more than k items are
+    relevant. Source: Aiolli, "Efficient top-n recommendation for very large scale binary rated datasets", RecSys 2013
+    (the measure of the Million Song Dataset Challenge).
+    """
+    return _average_precision(hit_matrix(lists, relevant), np.diff(relevant[0]))
 
 
 def hit(lists: Index, relevant: Csr) -> Values:
-    """1 where the list holds at least one hit. Its mean is the hit rate@k."""
-    return hit_matrix(lists, relevant).any(axis=1).astype(np.float64)
+    """1 where the list holds at least one hit, else 0. Its mean is the hit rate@k.
+
+    Source: Deshpande & Karypis, "Item-based top-N recommendation algorithms", TOIS 2004.
+    """
+    return _hit(hit_matrix(lists, relevant))
 
 
 def novelty(lists: Index, item_counts: Index, train_users: int) -> Values:
     """Mean self-information of a list in bits: mean of -log2(p), p = share of train users that rated the item.
 
-    Source: Zhou et al., "Solving the apparent diversity-accuracy dilemma of recommender systems", PNAS 2010.
+    In [0, log2(train_users)]; 0 for an empty list. Source: Zhou et al., "Solving the apparent diversity-accuracy
+    dilemma of recommender systems", PNAS 2010.
 
     Args:
         lists: as above.
-        item_counts: (items,) train ratings of each item, at least 1.
-        train_users: how many users train has.
+        item_counts: (items,) train ratings of each item, in [1, train_users] for every item that is listed.
+        train_users: how many users train has, evaluated or not.
+
+    Raises:
+        ValueError: a listed item has no train rating or more than there are users.
     """
-    information = -np.log2(item_counts / train_users)
-    return _list_mean(information, lists)
+    listed = _is_listed(lists, len(item_counts))
+    wrong = np.flatnonzero(listed & ((item_counts < 1) | (item_counts > train_users)))
+    if len(wrong):
+        raise ValueError(
+            f"item {wrong[0]} is listed and has {item_counts[wrong[0]]} train ratings, expected 1 to {train_users}, "
+            "the number of train users; list train items only, and count each user once"
+        )
+    return _list_mean(np.log2(train_users / np.maximum(item_counts, 1)), lists)
 
 
 def popularity_bias(lists: Index, item_counts: Index) -> Values:
-    """Share of a list that is among the most rated tenth of the train items (rounded up; equals by item index)."""
+    """Share of a list that is among the most rated tenth of the train items. In [0, 1]; 0 for an empty list.
+
+    The tenth is rounded up; of items with equally many ratings those with the smaller index come first. Source: the
+    short head of Abdollahpouri et al., "Managing popularity bias in recommender systems with personalized
+    re-ranking", FLAIRS 2019, cut at a tenth of the items.
+
+    Args:
+        lists: as above.
+        item_counts: (items,) train ratings of each item.
+    """
     popular = np.zeros(len(item_counts))
     most = int(np.ceil(POPULAR_SHARE * len(item_counts)))
     popular[np.argsort(-item_counts, kind="stable")[:most]] = 1.0
@@ -112,7 +170,7 @@ def popularity_bias(lists: Index, item_counts: Index) -> Values:
 
 
 def diversity(lists: Index, item_vectors: Vectors) -> Values:
-    """Intra-list diversity: mean of 1 - cosine over all pairs of a list; 0 for a list of fewer than two.
+    """Intra-list diversity: mean of 1 - cosine over all pairs of a list; 0 for a list of fewer than two. In [0, 2].
 
     Over n unit vectors, sum of the pairs' cosines = (|sum e|^2 - n) / 2, so no pair is visited.
     Source: Ziegler et al., "Improving recommendation lists through topic diversification", WWW 2005.
@@ -120,17 +178,43 @@ def diversity(lists: Index, item_vectors: Vectors) -> Values:
     Args:
         lists: as above.
         item_vectors: (items, d) unit length.
+
+    Raises:
+        ValueError: the vector of an item is not of unit length; so also one that is missing, given as zeros or NaN.
     """
+    lengths = np.sqrt(np.einsum("id,id->i", item_vectors, item_vectors))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))
+    if len(wrong):
+        raise ValueError(
+            f"the vector of item {wrong[0]} has length {lengths[wrong[0]]:.4g}, expected 1 ({len(wrong)} such items); "
+            "diversity needs a unit vector of every item: embed the missing ones, normalise the others"
+        )
     result: Values = np.zeros(len(lists))
-    padded = np.vstack([item_vectors, np.zeros((1, item_vectors.shape[1]), dtype=np.float32)])
-    for start in range(0, len(lists), DIVERSITY_BLOCK):
-        block = lists[start : start + DIVERSITY_BLOCK]
-        n = (block >= 0).sum(axis=1)
-        total = padded[block].sum(axis=1, dtype=np.float64)
-        pairs = n * (n - 1) / 2
-        cosines = ((total**2).sum(axis=1) - n) / 2
-        result[start : start + len(block)] = np.where(n > 1, 1 - cosines / np.maximum(pairs, 1), 0.0)
+    step = max(1, BLOCK_NUMBERS // (lists.shape[1] * item_vectors.shape[1]))
+    for start in range(0, len(lists), step):
+        block = lists[start : start + step]
+        listed = block >= 0
+        n = listed.sum(axis=1)
+        # a product with the mask, as -1 gathers the last item's vector
+        total = np.matmul(listed[:, None, :].astype(np.float32), item_vectors[block])[:, 0].astype(np.float64)
+        cosines = (np.einsum("ud,ud->u", total, total) - n) / 2
+        result[start : start + step] = np.where(n > 1, 1 - cosines / np.maximum(n * (n - 1) / 2, 1), 0.0)
     return result.clip(0.0, 2.0)
+
+
+def coverage(lists: Index, items: int) -> float:
+    """Catalogue coverage: share of the items that are in at least one list. In [0, 1].
+
+    Source: Ge et al., "Beyond accuracy: evaluating recommender systems by coverage and serendipity", RecSys 2010.
+
+    Args:
+        lists: as above.
+        items: how many items could have been listed, at least 1.
+
+    Raises:
+        ValueError: there is no item, or a list holds an index that is not below `items`.
+    """
+    return float(_is_listed(lists, items).mean())
 
 
 def user_metrics(
@@ -143,7 +227,7 @@ def user_metrics(
     train_users: int,
     item_vectors: Vectors,
 ) -> pl.DataFrame:
-    """Every metric of every evaluated user, one row each.
+    """Every metric of every evaluated user, one row each, in the order given.
 
     Args:
         lists: (users, k) of the evaluated users.
@@ -153,20 +237,24 @@ def user_metrics(
         item_counts: (items,) train ratings of each item.
         train_users: how many users train has, evaluated or not.
         item_vectors: (items, d) unit vectors in which diversity is measured.
+
+    Raises:
+        ValueError: as hit_matrix, novelty and diversity.
     """
+    hits, counts = hit_matrix(lists, relevant), np.diff(relevant[0])
     return pl.DataFrame(
         {
             "user_id": user_ids,
             "train_ratings": train_ratings.astype(np.uint32),
-            "relevant": np.diff(relevant[0]).astype(np.uint32),
-            "hits": hit_matrix(lists, relevant).sum(axis=1).astype(np.uint32),
-            "precision": precision(lists, relevant),
-            "recall": recall(lists, relevant),
-            "ndcg": ndcg(lists, relevant),
-            "ndcg_list": ndcg_list(lists, relevant),
-            "reciprocal_rank": reciprocal_rank(lists, relevant),
-            "average_precision": average_precision(lists, relevant),
-            "hit": hit(lists, relevant),
+            "relevant": counts.astype(np.uint32),
+            "hits": hits.sum(axis=1).astype(np.uint32),
+            "precision": _precision(hits),
+            "recall": _recall(hits, counts),
+            "ndcg": _ndcg(hits, counts),
+            "ndcg_list": _ndcg_list(hits),
+            "reciprocal_rank": _reciprocal_rank(hits),
+            "average_precision": _average_precision(hits, counts),
+            "hit": _hit(hits),
             "novelty": novelty(lists, item_counts, train_users),
             "diversity": diversity(lists, item_vectors),
             "popularity_bias": popularity_bias(lists, item_counts),
@@ -174,11 +262,65 @@ def user_metrics(
     )
 
 
+# The formulas, over hits: finding the hits is most of the work, and user_metrics does it once for all of them.
+
+
+def _precision(hits: Hits) -> Values:
+    return hits.sum(axis=1) / hits.shape[1]
+
+
+def _recall(hits: Hits, counts: Index) -> Values:
+    return hits.sum(axis=1) / counts
+
+
+def _ndcg(hits: Hits, counts: Index) -> Values:
+    k = hits.shape[1]
+    return hits @ _discounts(k) / _ideal_dcg(k)[np.minimum(counts, k)]
+
+
+def _ndcg_list(hits: Hits) -> Values:
+    k = hits.shape[1]
+    dcg, ideal = hits @ _discounts(k), _ideal_dcg(k)[hits.sum(axis=1)]
+    return np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
+
+
+def _reciprocal_rank(hits: Hits) -> Values:
+    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+
+
+def _average_precision(hits: Hits, counts: Index) -> Values:
+    k = hits.shape[1]
+    at_rank = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
+    return np.where(hits, at_rank, 0.0).sum(axis=1) / np.minimum(counts, k)
+
+
+def _hit(hits: Hits) -> Values:
+    return hits.any(axis=1).astype(np.float64)
+
+
 def _discounts(k: int) -> Values:
     return 1.0 / np.log2(np.arange(2, k + 2))
 
 
+def _ideal_dcg(k: int) -> Values:
+    """DCG of a list of k that begins with n hits and has no other, for n = 0..k."""
+    return np.concatenate([[0.0], np.cumsum(_discounts(k))])
+
+
+def _is_listed(lists: Index, items: int) -> npt.NDArray[np.bool_]:
+    """Which of the items are in at least one list: (items,)."""
+    if items < 1 or lists.max(initial=-1) >= items:
+        raise ValueError(
+            f"the lists hold item index {lists.max(initial=-1)} and there are {items} items; "
+            "pass the lists and the items of the same candidates"
+        )
+    listed = np.zeros(items, dtype=bool)
+    listed[lists[lists >= 0]] = True
+    return listed
+
+
 def _list_mean(values: Values, lists: Index) -> Values:
+    """Mean of the values of each list's items, 0 for an empty list: (users,)."""
     listed = lists >= 0
     total = np.where(listed, values[lists], 0.0).sum(axis=1)
     return total / np.maximum(listed.sum(axis=1), 1)
