@@ -165,12 +165,11 @@ def doctor() -> None:
     """Check this machine: Python, packages, GPU, weights, storage. Each problem comes with its fix."""
     catalog = _catalog(None)
     findings = examine(catalog)
-    shown = Table(show_header=False, box=None)
     for finding in findings:
-        shown.add_row("[green]ok" if finding.ok else "[red]!!", finding.subject, finding.found)
+        mark = "[green]ok[/green]" if finding.ok else "[red]!![/red]"
+        out.print(f"{mark}  {finding.subject:<22} {finding.found}", soft_wrap=True)
         if not finding.ok:
-            shown.add_row("", "", f"[yellow]{finding.fix}")
-    out.print(shown)
+            out.print(f"    [yellow]{'to do:':<22} {finding.fix}[/yellow]", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 

@@ -78,7 +78,7 @@ def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinitio
         return Computed(
             table,
             {"dimensions": int(table["vector"].to_numpy().shape[1])},
-            {"encoded": dg.MetadataValue.int(encoded)},
+            this_run={"encoded": encoded},
         )
 
     return embeddings

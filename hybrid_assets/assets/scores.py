@@ -90,12 +90,11 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         numbers: dict[str, float | int | str] = {"users": table["user_id"].n_unique()}
         if alpha is not None:
             numbers["alpha"] = alpha
-        metadata = {}
+        notes = {}
         if curve is not None:
             rows = "\n".join(f"| {a:.2f} | {q:.4f} |" for a, q in curve.iter_rows())
-            head = f"| alpha | NDCG@{evaluation.k} on validation |\n|---|---|\n"
-            metadata["alpha_search"] = dg.MetadataValue.md(head + rows)
-        return Computed(table, numbers, metadata)
+            notes["alpha_search"] = f"| alpha | NDCG@{evaluation.k} on validation |\n|---|---|\n{rows}"
+        return Computed(table, numbers, notes)
 
     return scores
 

@@ -30,12 +30,14 @@ class Computed:
     Attributes:
         table: the asset's whole content.
         numbers: counts and figures that the UI plots over time; kept with the table.
-        metadata: anything else to show for this materialization (plots, tables).
+        notes: Markdown that the UI shows (a search's curve, a plot); kept with the table.
+        this_run: what this run did, as how many rows it did not carry over; not kept.
     """
 
     table: pl.DataFrame
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
-    metadata: Mapping[str, dg.MetadataValue] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
+    this_run: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def incremental_asset(
             with _clear_failures(key):
                 computed = function(Step(asset_key, store, context), **tables)
             _check_columns(key, computed.table, columns)
-            stamp = Stamp(key, code_version, made_from, content_hash(computed.table), computed.numbers)
+            stamp = Stamp(key, code_version, made_from, content_hash(computed.table), computed.numbers, computed.notes)
             if stamp == last:
                 return unchanged(last)
             return dg.MaterializeResult(
@@ -169,7 +171,7 @@ def incremental_asset(
                 data_version=dg.DataVersion(stamp.data_version),
                 metadata={
                     **_shown(stamp, computed.table.lazy(), columns, dependencies),
-                    **computed.metadata,
+                    **computed.this_run,
                     "cached": False,
                     "seconds": round(time.monotonic() - started, 3),
                 },
@@ -225,6 +227,7 @@ def _shown(
         ),
         "preview": dg.MetadataValue.md(markdown),
         **stamp.numbers,
+        **{name: dg.MetadataValue.md(text) for name, text in stamp.notes.items()},
     }
     if dependencies:
         shown["dagster/column_lineage"] = dg.TableColumnLineage(dict(dependencies))

@@ -32,6 +32,7 @@ class Stamp:
         inputs: data version of each input at the time; "missing" for an optional one that was not there.
         data_version: hash of the table's content.
         numbers: counts and figures to plot over time.
+        notes: Markdown to show with the table: a search's curve, a plot.
     """
 
     asset: str
@@ -39,6 +40,7 @@ class Stamp:
     inputs: Mapping[str, str]
     data_version: str
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

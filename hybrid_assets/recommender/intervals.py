@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.metrics import Index, Values
+from hybrid_assets.recommender.metrics import Index, Values, coverage
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -77,7 +77,7 @@ def summarise(
     if len(lists) != users:
         raise ValueError(f"user_metrics has {users} users and there are {len(lists)} lists; pass those of the users")
     columns = user_metrics.select("hits", *MEAN_OF.values()).to_numpy().astype(np.float64)
-    listing = _listing(lists, items)
+    listing = _listing(lists)
 
     def figures(rows: Index, axis: int = -1) -> Values:
         """The metrics over the users in `rows` (resamples, users), an index each: (metrics, resamples)."""
@@ -88,6 +88,7 @@ def summarise(
 
     everyone = np.arange(users)
     value = figures(everyone[None])[:, 0]
+    value[-1] = coverage(lists, items)
     low, high = value.copy(), value.copy()
     # One user's only resample is that user, and scipy wants two.
     if users > 1:
@@ -117,15 +118,10 @@ def _times_drawn(rows: Index, users: int) -> Values:
     return np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape).astype(np.float64)
 
 
-def _listing(lists: Index, items: int) -> "csr_matrix":
+def _listing(lists: Index) -> "csr_matrix":
     """Who has which item in the list: (items listed at all, users) of 1 and 0."""
     from scipy.sparse import csr_matrix
 
-    if lists.max(initial=-1) >= items:
-        raise ValueError(
-            f"the lists hold item index {lists.max()} and there are {items} items; "
-            "pass the lists and the items of the same candidates"
-        )
     users, _ = np.nonzero(lists >= 0)
     listed, rows = np.unique(lists[lists >= 0], return_inverse=True)
     return csr_matrix((np.ones(len(users), dtype=np.float32), (rows, users)), shape=(len(listed), len(lists)))

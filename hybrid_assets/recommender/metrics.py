@@ -64,9 +64,9 @@ def hit_matrix(lists: Index, relevant: Csr) -> Hits:
         owner, item = divmod(int(repeated[0]), width)
         raise ValueError(f"user {owner} has item {item} twice among the relevant ones; pass each item once")
     keys = np.arange(users)[:, None] * width + lists
-    found = wanted[np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)] == keys
     # the key of a -1 is that of the last item of the user before
-    return found & (lists >= 0)
+    hits: Hits = (wanted[np.searchsorted(wanted, keys).clip(max=len(wanted) - 1)] == keys) & (lists >= 0)
+    return hits
 
 
 def precision(lists: Index, relevant: Csr) -> Values:
@@ -266,40 +266,52 @@ def user_metrics(
 
 
 def _precision(hits: Hits) -> Values:
-    return hits.sum(axis=1) / hits.shape[1]
+    shares: Values = hits.sum(axis=1) / hits.shape[1]
+    return shares
 
 
 def _recall(hits: Hits, counts: Index) -> Values:
-    return hits.sum(axis=1) / counts
+    shares: Values = hits.sum(axis=1) / counts
+    return shares
 
 
 def _ndcg(hits: Hits, counts: Index) -> Values:
     k = hits.shape[1]
-    return hits @ _discounts(k) / _ideal_dcg(k)[np.minimum(counts, k)]
+    gains: Values = _dcg(hits) / _ideal_dcg(k)[np.minimum(counts, k)]
+    return gains
 
 
 def _ndcg_list(hits: Hits) -> Values:
-    k = hits.shape[1]
-    dcg, ideal = hits @ _discounts(k), _ideal_dcg(k)[hits.sum(axis=1)]
-    return np.divide(dcg, ideal, out=np.zeros_like(dcg), where=ideal > 0)
+    dcg, ideal = _dcg(hits), _ideal_dcg(hits.shape[1])[hits.sum(axis=1)]
+    # without a hit the DCG is 0, whatever it is divided by
+    shares: Values = dcg / np.where(ideal > 0, ideal, 1.0)
+    return shares
 
 
 def _reciprocal_rank(hits: Hits) -> Values:
-    return np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1), 0.0)
+    first: Values = hits.any(axis=1) / (hits.argmax(axis=1) + 1)
+    return first
 
 
 def _average_precision(hits: Hits, counts: Index) -> Values:
     k = hits.shape[1]
     at_rank = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    return np.where(hits, at_rank, 0.0).sum(axis=1) / np.minimum(counts, k)
+    averages: Values = (hits * at_rank).sum(axis=1) / np.minimum(counts, k)
+    return averages
 
 
 def _hit(hits: Hits) -> Values:
-    return hits.any(axis=1).astype(np.float64)
+    return np.where(hits.any(axis=1), 1.0, 0.0)
 
 
 def _discounts(k: int) -> Values:
-    return 1.0 / np.log2(np.arange(2, k + 2))
+    discounts: Values = 1.0 / np.log2(np.arange(2, k + 2))
+    return discounts
+
+
+def _dcg(hits: Hits) -> Values:
+    dcg: Values = hits @ _discounts(hits.shape[1])
+    return dcg
 
 
 def _ideal_dcg(k: int) -> Values:
@@ -322,5 +334,5 @@ def _is_listed(lists: Index, items: int) -> npt.NDArray[np.bool_]:
 def _list_mean(values: Values, lists: Index) -> Values:
     """Mean of the values of each list's items, 0 for an empty list: (users,)."""
     listed = lists >= 0
-    total = np.where(listed, values[lists], 0.0).sum(axis=1)
-    return total / np.maximum(listed.sum(axis=1), 1)
+    means: Values = np.where(listed, values[lists], 0.0).sum(axis=1) / np.maximum(listed.sum(axis=1), 1)
+    return means

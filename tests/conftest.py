@@ -1,5 +1,7 @@
-"""A small real dataset and a graph over it: 20 users of the MovieLens sample, with a few tags of our own."""
+"""Real data for all tests: ml-latest-small where it is at hand, and a graph over 20 users of the MovieLens sample."""
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,16 @@ from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.orchestration.storage import TableStore
 
 USERS = 20
+
+
+@pytest.fixture(scope="session")
+def ml_latest_small() -> Path:
+    """Folder of MovieLens ml-latest-small: HYBRID_ML_LATEST_SMALL, else shared/ beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-latest-small"
+    folder = Path(os.environ.get("HYBRID_ML_LATEST_SMALL") or beside)
+    if not (folder / "ratings.csv").exists():
+        pytest.skip(f"ml-latest-small is neither in HYBRID_ML_LATEST_SMALL nor in {beside}")
+    return folder
 
 
 def write_small_dataset(folder: Path, cache: Path) -> None:
@@ -103,8 +115,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 @pytest.fixture
 def graph(built: Graph, tmp_path: Path) -> Graph:
     """A copy of the materialized graph that a test may change."""
-    import shutil
-
     shutil.copytree(built.raw, tmp_path / "raw")
     shutil.copytree(built.storage, tmp_path / "data")
     return Graph(quick_catalog(tmp_path / "raw"), str(tmp_path / "data"), tmp_path / "raw")

