@@ -49,7 +49,7 @@ def summarise(
     The interval is the percentile interval (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter
     13). That of coverage is then moved, so that the resamples' mean lies on the value, and cut to [0, 1]: a resample
     holds about 63 % of the users, the others being drawn again instead, so it covers fewer items than as many
-    different users do, and the percentile interval as it is lies wholly below the value. Its width tells how
+    different users do, and the percentile interval as it is lies below the value. Its width tells how
     coverage varies with who the users are.
 
     Args:

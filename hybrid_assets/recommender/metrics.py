@@ -72,7 +72,7 @@ def hit_matrix(lists: Index, relevant: Csr) -> Hits:
 def precision(lists: Index, relevant: Csr) -> Values:
     """Precision@k = hits / k; k also where a list is shorter. In [0, 1].
 
-    Source: Herlocker et al., "Evaluating collaborative filtering recommender systems", TOIS 2004, section 5.1.2.
+    Source: Herlocker et al., "Evaluating collaborative filtering recommender systems", TOIS 2004.
     """
     return _precision(hit_matrix(lists, relevant))
 
@@ -310,7 +310,9 @@ def _discounts(k: int) -> Values:
 
 
 def _dcg(hits: Hits) -> Values:
-    dcg: Values = hits @ _discounts(hits.shape[1])
+    # Added rank by rank as _ideal_dcg is, so that a perfect list has exactly 1; a matrix product's last digit
+    # would also depend on which row a user has.
+    dcg: Values = np.cumsum(hits * _discounts(hits.shape[1]), axis=1)[:, -1]
     return dcg
 
 

@@ -14,7 +14,8 @@ case = json.loads((folder / "case.json").read_text())
 k = case["k"]
 
 run = {
-    str(user): {str(item): float(-rank) for rank, item in enumerate(listed)} for user, listed in enumerate(case["lists"])
+    str(user): {str(item): float(-rank) for rank, item in enumerate(listed)}
+    for user, listed in enumerate(case["lists"])
 }
 relevant = {str(user): {str(item): 1 for item in wanted} for user, wanted in enumerate(case["relevant"])}
 # The list-NDCG's ideal knows of no relevant item but those of the list.
