@@ -88,7 +88,7 @@ def recommendations(
         raise NotFound(f"user {user} has no list; {_some_users(store)}")
     titles = _titles(store)
     branches = [branch for branch in (settings.model, settings.encoder) if branch is not None]
-    closest = {branch: [()] * scores.height for branch in branches}
+    closest: dict[str, list[tuple[str, ...]]] = {branch: [()] * scores.height for branch in branches}
     if why:
         train = table(store, "train_ratings").filter(pl.col("user_id") == user)
         threshold = catalog.evaluation.relevance_threshold

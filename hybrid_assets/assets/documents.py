@@ -21,8 +21,8 @@ from hybrid_assets.recommender.documents import build_documents
 def movie_documents(step: Step, movies: pl.LazyFrame, tags: pl.LazyFrame) -> Computed:
     """One text for each movie: title without its year, genres, and all tags ever given to it."""
     documents = build_documents(movies.collect(), tags.collect())
-    length = documents["document"].str.len_chars()
-    return Computed(documents, {"mean_characters": float(length.mean() or 0), "longest": int(length.max() or 0)})
+    length = documents["document"].str.len_chars().to_numpy()
+    return Computed(documents, {"mean_characters": float(length.mean()), "longest_characters": int(length.max())})
 
 
 def document_assets() -> list[dg.AssetsDefinition]:

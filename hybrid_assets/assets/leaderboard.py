@@ -62,10 +62,10 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             column: pl.String if column in texts else pl.Int64 if column in ("k", "users") else pl.Float64
             for column in columns
         }
-        table = pl.DataFrame(rows, schema=schema).sort("ndcg", descending=True, nulls_last=True, maintain_order=True)
+        board = pl.DataFrame(rows, schema=schema).sort("ndcg", descending=True, nulls_last=True, maintain_order=True)
         numbers = {
-            f"ndcg_{name}": value for name, value in table.select("system", "ndcg").iter_rows() if value is not None
+            f"ndcg_{name}": value for name, value in board.select("system", "ndcg").iter_rows() if value is not None
         }
-        return Computed(table, numbers)
+        return Computed(board, numbers)
 
     return [leaderboard]

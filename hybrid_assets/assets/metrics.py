@@ -104,7 +104,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
             evaluation.confidence,
             evaluation.seed,
         ],
-        libraries=["numpy"],
+        libraries=["numpy", "scipy"],
         inputs={
             "user_metrics": f"user_metrics/{name}",
             "scores": f"scores/{name}",

@@ -64,7 +64,8 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             with file.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
             rows.append({"table": name, "file": file.name, "bytes": file.stat().st_size, "sha256": digest})
-        return Computed(pl.DataFrame(rows), {"bytes": sum(row["bytes"] for row in rows)})
+        files = pl.DataFrame(rows)
+        return Computed(files, {"bytes": int(files["bytes"].sum())})
 
     @incremental_asset(
         key="movies",
@@ -97,7 +98,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         table = read_ratings(file, columns, rating_range)
         check_references(table, movies.collect(), file, columns)
         return Computed(
-            table, {"users": table["user_id"].n_unique(), "mean_rating": round(float(table["rating"].mean()), 4)}
+            table, {"users": table["user_id"].n_unique(), "mean_rating": round(float(table["rating"].to_numpy().mean(dtype="float64")), 4)}
         )
 
     @incremental_asset(

@@ -61,7 +61,7 @@ class _RunLines(logging.Handler):
         self.console.print(text)
 
 
-@dg.logger(description="One line an asset, for people at a terminal.")
+@dg.logger(config_schema={}, description="One line an asset, for people at a terminal.")
 def terminal_logger(_context: dg.InitLoggerContext) -> logging.Logger:
     """The logger `hybrid-assets run` and `backfill` use."""
     logger = logging.Logger("hybrid_assets", logging.DEBUG)

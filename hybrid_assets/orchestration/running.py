@@ -43,7 +43,7 @@ def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetS
     """
     home.mkdir(parents=True, exist_ok=True)
     os.environ["DAGSTER_HOME"] = str(home)
-    keys = None if selection is None else list(selection.resolve(list(definitions.assets or [])))
+    keys = None if selection is None else list(selection.resolve(definitions.resolve_asset_graph()))
     started = time.monotonic()
     with dg.DagsterInstance.get() as instance:
         result = definitions.resolve_job_def(REFRESH.name).execute_in_process(

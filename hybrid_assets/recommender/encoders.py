@@ -114,7 +114,8 @@ def load_encoder(folder: Path, *, max_length: int | None = None, device: str = "
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # reading local weights takes a moment; encoding shows its own progress
+    # reading local weights takes a moment; encoding shows its own progress
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     encoder = SentenceTransformer(
         str(folder),
         device=device,

@@ -35,7 +35,8 @@ def recency_weights(user_ids: Ids, ratings: npt.NDArray[np.float32], timestamps:
     np.maximum.at(last, user, timestamps)
     span = (last - first)[user]
     t = np.where(span > 0, (timestamps - first[user]) / np.maximum(span, 1), 1.0)
-    return np.exp(t) * ratings / 5.0
+    weights: Weights = (np.exp(t) * ratings / 5.0).astype(np.float64)
+    return weights
 
 
 def user_profiles(

@@ -105,8 +105,8 @@ _METRICS = [
         "popularity_bias",
         "Popularity bias@k",
         3,
-        "mean popularity of the listed movies compared with that of the movies the user rated in train",
-        "Above what the user watches: the system leans to the popular.",
+        "share of the list among the most rated tenth of the movies in train",
+        "1: nothing but what everybody watches; a list drawn at random has 0.1.",
     ),
 ]
 METRICS: Mapping[str, Metric] = {metric.column: metric for metric in _METRICS}
