@@ -192,7 +192,9 @@ class Catalog(_Settings):
             raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
         if not self.systems:
             raise ValueError("at least one [systems.<name>] is needed")
-        references: list[tuple[str, str, Mapping[str, object]]] = [("evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders)]
+        references: list[tuple[str, str, Mapping[str, object]]] = [
+            ("evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders)
+        ]
         for name, system in self.systems.items():
             if system.model is not None:
                 references.append((f"systems.{name}.model", system.model, self.models))

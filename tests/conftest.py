@@ -8,14 +8,11 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+from small_dataset import write_small_dataset
 
 from hybrid_assets.catalog import Catalog, load_catalog
-from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
-from hybrid_assets.datasets.sources import locate
 from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.orchestration.storage import TableStore
-
-USERS = 20
 
 
 @pytest.fixture(scope="session")
@@ -26,24 +23,6 @@ def ml_latest_small() -> Path:
     if not (folder / "ratings.csv").exists():
         pytest.skip(f"ml-latest-small is neither in HYBRID_ML_LATEST_SMALL nor in {beside}")
     return folder
-
-
-def write_small_dataset(folder: Path, cache: Path) -> None:
-    """The 20 users of `sample` with the fewest ratings, as CSV files with MovieLens's columns."""
-    source = locate("sample", cache=cache, environment={}, on_progress=lambda done, total: None, say=print)
-    ratings = read_ratings(find_table(source, "ratings"))
-    movies = read_movies(find_table(source, "movies"))
-    few = ratings.group_by("user_id").len().sort("len", "user_id").head(USERS)
-    ratings = ratings.filter(pl.col("user_id").is_in(few["user_id"].implode()))
-    movies = movies.filter(pl.col("movie_id").is_in(ratings["movie_id"].implode()))
-    names = {"user_id": "userId", "movie_id": "movieId"}
-    folder.mkdir(parents=True)
-    ratings.rename(names).write_csv(folder / "ratings.csv")
-    movies.rename({"movie_id": "movieId"}).write_csv(folder / "movies.csv")
-    tags = pl.DataFrame(
-        {"userId": [1, 2], "movieId": movies["movie_id"][:2], "tag": ["Quirky", "heist"], "timestamp": 0}
-    )
-    tags.write_csv(folder / "tags.csv")
 
 
 @dataclass

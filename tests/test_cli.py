@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import write_small_dataset
+from small_dataset import write_small_dataset
 
 CATALOG = """
 dataset = "folder"

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import write_small_dataset
+from small_dataset import write_small_dataset
 
 pytestmark = pytest.mark.slow
 

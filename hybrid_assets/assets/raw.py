@@ -98,7 +98,11 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         table = read_ratings(file, columns, rating_range)
         check_references(table, movies.collect(), file, columns)
         return Computed(
-            table, {"users": table["user_id"].n_unique(), "mean_rating": round(float(table["rating"].to_numpy().mean(dtype="float64")), 4)}
+            table,
+            {
+                "users": table["user_id"].n_unique(),
+                "mean_rating": round(float(table["rating"].to_numpy().mean(dtype="float64")), 4),
+            },
         )
 
     @incremental_asset(
