@@ -48,12 +48,13 @@ def main() -> None:
     pmf = TowerPair(pool.user_ids, model.U.astype(np.float32), pool.item_ids, model.V.astype(np.float32))
     minilm = _content(train, movies)
 
+    users_judged, relevant = relevant_items(test, pool, THRESHOLD)  # as Cornac's test set: made before
+
     def evaluated(towers: dict[str, TowerPair]) -> dict[str, float]:
         branches = system_branches(towers, pool, "notebook", 0.85)
-        lists = rank(branches, pool.seen, K).items
-        users, relevant = relevant_items(test, pool, THRESHOLD)
+        lists = rank(branches, pool.seen, K).items[users_judged]
         return {
-            name: float(f(lists[users], relevant).mean())
+            name: float(f(lists, relevant).mean())
             for name, f in (("precision", precision), ("recall", recall), ("ndcg", ndcg))
         }
 

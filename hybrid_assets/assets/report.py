@@ -46,14 +46,13 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     ) -> Computed:
         """A self-contained HTML page and its plots: leaderboard, figure 1, who gains, three users' lists."""
 
-        def present(prefix: str) -> dict[str, pl.DataFrame]:
-            return {
-                key.removeprefix(prefix): table.collect()
-                for key, table in tables.items()
-                if key.startswith(prefix) and table is not None
-            }
+        board = leaderboard.collect()
 
-        board, user_metrics = leaderboard.collect(), present("users_")
+        def present(prefix: str) -> dict[str, pl.DataFrame]:
+            by_system = {name: tables[prefix + name] for name in board["system"]}
+            return {name: table.collect() for name, table in by_system.items() if table is not None}
+
+        user_metrics = present("users_")
         page = report_page(
             board,
             user_metrics=user_metrics,

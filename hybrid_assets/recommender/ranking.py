@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 Index = npt.NDArray[np.int64]
 
-# Scores of one block: 256 MiB a branch in float32.
-BLOCK_SCORES = 2**26
+# Scores of one block and branch, 4 MiB in float32: what stays in the cache between product, mask and top k ...
+BLOCK_SCORES = 2**20
+# ... and the fewest users for which a matrix product is worth its while.
+BLOCK_USERS = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def rank(
         seen: CSR of what each user has rated, which is never listed: indptr (users + 1,), item index (ratings,).
         k: length of the lists, at least 1.
         device: torch device of the products.
-        block_users: users a block; None: as many as fit BLOCK_SCORES.
+        block_users: users a block; None: as many as fit BLOCK_SCORES, at least BLOCK_USERS.
         progress: called with (users done, users) after each block.
 
     Raises:
@@ -88,23 +90,28 @@ def rank(
 
     users, items = _shape(branches, seen, k)
     width = min(k, items)
-    block_users = block_users or max(1, BLOCK_SCORES // max(items, 1))
+    block_users = min(users, block_users or max(BLOCK_USERS, BLOCK_SCORES // max(items, 1)))
     indptr, seen_items = seen
     towers = [
         (torch.from_numpy(b.user_vectors).to(device), torch.from_numpy(b.item_vectors).to(device).T) for b in branches
     ]
+    # fresh memory for every block would cost more than the top k
+    products = [torch.empty((block_users, items), device=device) for _ in branches]
     listed = np.full((users, k), -1, dtype=np.int64)
     fused = np.full((users, k), -np.inf, dtype=np.float32)
     own = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
     parts = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
 
-    for start in range(0, users, block_users):
+    for start in range(0, users, max(block_users, 1)):
         stop = min(start + block_users, users)
         rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
         columns = seen_items[indptr[start] : indptr[stop]]
         rated = (torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device))
 
-        raw = [user_vectors[start:stop] @ item_vectors for user_vectors, item_vectors in towers]
+        raw = [
+            torch.mm(user_vectors[start:stop], item_vectors, out=product[: stop - start])
+            for (user_vectors, item_vectors), product in zip(towers, products, strict=True)
+        ]
         weighted = [
             score if branch.normalise is identity else branch.normalise(score.clone(), rated)
             for branch, score in zip(branches, raw, strict=True)
@@ -138,15 +145,16 @@ def _top(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
     """The k largest of each row, equal ones by ascending column. torch.topk alone leaves their order open."""
     import torch
 
-    if scores.shape[1] > k:
-        best, place = scores.topk(k + 1, dim=1)
-        tied_at_the_end = (best[:, k - 1] == best[:, k]).nonzero()[:, 0]
-        best, place = best[:, :k], place[:, :k]
-        if len(tied_at_the_end):
-            values, order = scores[tied_at_the_end].sort(dim=1, descending=True, stable=True)
-            best[tied_at_the_end], place[tied_at_the_end] = values[:, :k], order[:, :k]
-    else:
-        best, place = scores.topk(k, dim=1)
+    one_more = min(k + 1, scores.shape[1])
+    best, place = scores.topk(one_more, dim=1)
+    equal_neighbours = best[:, 1:] == best[:, :-1]
+    best, place = best[:, :k], place[:, :k]
+    if not equal_neighbours.any():
+        return best, place
+    tied_at_the_end = equal_neighbours[:, k - 1 :].any(dim=1).nonzero()[:, 0]
+    if len(tied_at_the_end):
+        values, order = scores[tied_at_the_end].sort(dim=1, descending=True, stable=True)
+        best[tied_at_the_end], place[tied_at_the_end] = values[:, :k], order[:, :k]
     by_column = place.argsort(dim=1)
     best, place = best.gather(1, by_column), place.gather(1, by_column)
     by_score = torch.sort(best, dim=1, descending=True, stable=True).indices
