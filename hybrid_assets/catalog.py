@@ -86,6 +86,19 @@ class EvaluationSettings(_Settings):
         return self
 
 
+class AutomationSettings(_Settings):
+    """When the graph refreshes itself while `make ui` (or a Dagster daemon) runs."""
+
+    watch: bool = True
+    """Whether the sensor that watches the raw files is on from the start; it can be switched in the UI."""
+    watch_seconds: Annotated[int, Field(ge=1)] = 60
+    """How often it looks."""
+    nightly: bool = False
+    """Whether the nightly schedule is on from the start; it can be switched in the UI."""
+    nightly_cron: str = "0 3 * * *"
+    """When, as a cron expression."""
+
+
 class EncoderSettings(_Settings):
     """A text encoder: any SentenceTransformer."""
 
@@ -179,6 +192,8 @@ class Catalog(_Settings):
     """Train, validation and test."""
     evaluation: EvaluationSettings = EvaluationSettings()
     """Cutoff, relevance, intervals."""
+    automation: AutomationSettings = AutomationSettings()
+    """Sensor and schedule."""
     encoders: Mapping[Name, EncoderSettings] = {}
     """Text encoders by name."""
     models: Mapping[Name, ModelSettings] = {}
@@ -269,6 +284,7 @@ def _settings_at(location: tuple[int | str, ...]) -> type[_Settings]:
         "folder": FolderSettings,
         "split": SplitSettings,
         "evaluation": EvaluationSettings,
+        "automation": AutomationSettings,
         "encoders": EncoderSettings,
         "systems": SystemSettings,
     }

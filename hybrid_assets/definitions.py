@@ -11,12 +11,13 @@ from hybrid_assets.assets.factors import factor_assets
 from hybrid_assets.assets.leaderboard import leaderboard_assets
 from hybrid_assets.assets.metrics import metric_assets
 from hybrid_assets.assets.profiles import profile_assets
-from hybrid_assets.assets.raw import raw_assets
+from hybrid_assets.assets.raw import raw_assets, raw_files_present
 from hybrid_assets.assets.report import report_assets
 from hybrid_assets.assets.scores import score_assets
 from hybrid_assets.assets.split import split_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
+from hybrid_assets.orchestration.automation import nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.console import terminal_logger
 from hybrid_assets.orchestration.jobs import REFRESH
 from hybrid_assets.orchestration.storage import TableStore
@@ -49,6 +50,14 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *report_assets(catalog),
         ],
         jobs=[REFRESH],
+        sensors=[
+            watch_sensor(
+                lambda: raw_files_present(catalog),
+                seconds=catalog.automation.watch_seconds,
+                on=catalog.automation.watch,
+            )
+        ],
+        schedules=[nightly_schedule(cron=catalog.automation.nightly_cron, on=catalog.automation.nightly)],
         loggers={"terminal": terminal_logger},
         # two processes: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"forkserver": {}}}),

@@ -36,7 +36,9 @@ def web_ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_small_dataset(base / "raw", base / "cache")
     packaged = (project / "hybrid_assets" / "catalog.toml").read_text()
     (base / "catalog.toml").write_text(
-        packaged.replace('dataset = "sample"', 'dataset = "folder"', 1).replace("epochs = 200", "epochs = 20")
+        packaged.replace('dataset = "sample"', 'dataset = "folder"', 1)
+        .replace("epochs = 200", "epochs = 20")
+        .replace("watch = true", "watch = false")
         + f'\n[folder]\npath = "{base / "raw"}"\n'
     )
     home = base / "home"

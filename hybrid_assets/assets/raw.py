@@ -10,7 +10,7 @@ import polars as pl
 
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
-from hybrid_assets.datasets.sources import locate
+from hybrid_assets.datasets.sources import folder_of, locate
 from hybrid_assets.environment import raw_cache
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 
@@ -23,6 +23,15 @@ RATING_COLUMNS = {
 }
 TAG_SCHEMA = {"user_id": pl.Int64, "movie_id": pl.Int64, "tag": pl.String, "timestamp": pl.Int64}
 DEFAULT_RANGE = (0.5, 5.0)
+
+
+def raw_files_present(catalog: Catalog) -> list[Path]:
+    """The files of the catalog's dataset that are on this machine now; nothing is fetched."""
+    given = catalog.folder.path if catalog.folder else None
+    folder = folder_of(catalog.dataset, cache=raw_cache(), folder=given, environment=os.environ)
+    if not folder.is_dir():
+        return []
+    return [file for file in (find_table(folder, name) for name in TABLES) if file is not None]
 
 
 def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:

@@ -38,6 +38,22 @@ def variable(name: str) -> str:
     return "HYBRID_" + name.upper().replace("-", "_")
 
 
+def folder_of(name: str, *, cache: Path, folder: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where the files of dataset `name` are, or will be once `locate` has fetched them; nothing is fetched.
+
+    Raises BadInput for an unknown name, and for "folder" without a folder.
+    """
+    if name == "folder":
+        if folder is None:
+            raise BadInput('The dataset "folder" needs the path of the folder that holds your files.')
+        return folder
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        meant = f' Did you mean "{near[0]}"?' if near else ""
+        raise BadInput(f'Unknown dataset "{name}".{meant} The datasets are {", ".join(DATASETS)}.')
+    return Path(environment.get(variable(name)) or cache / name) if name in ARCHIVES else cache / name
+
+
 def locate(
     name: str,
     *,
@@ -60,29 +76,22 @@ def locate(
     Raises DatasetError (BadInput or DownloadError) for an unknown name, a folder without ratings or movies, and a
     download that fails; the message says how to do without the network.
     """
-    if name == "folder":
-        if folder is None:
-            raise BadInput('The dataset "folder" needs the path of the folder that holds your files.')
-        return _checked(folder)
-    if name == "sample":
-        if not (cache / name).exists():
-            _write_sample(cache / name)
-        return _checked(cache / name)
+    place = folder_of(name, cache=cache, folder=folder, environment=environment)
     if name not in ARCHIVES:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        meant = f' Did you mean "{near[0]}"?' if near else ""
-        raise BadInput(f'Unknown dataset "{name}".{meant} The datasets are {", ".join(DATASETS)}.')
-    if given := environment.get(variable(name)):
+        if name == "sample" and not place.exists():
+            _write_sample(place)
+        return _checked(place)
+    if place != cache / name:
         try:
-            return _checked(Path(given))
+            return _checked(place)
         except BadInput as failure:
             raise BadInput(f"{failure} ({variable(name)} names this folder.)") from failure
-    if not (cache / name).exists():
+    if not place.exists():
         _fetch(name, cache, on_progress, say, base_url)
     try:
-        return _checked(cache / name)
+        return _checked(place)
     except BadInput as failure:
-        raise BadInput(f"{failure} (Delete {cache / name} to have it fetched again.)") from failure
+        raise BadInput(f"{failure} (Delete {place} to have it fetched again.)") from failure
 
 
 def _checked(folder: Path) -> Path:

@@ -1,0 +1,109 @@
+"""Refreshing by itself: the sensor that watches the raw files, and the nightly schedule.
+
+Both launch the one job `refresh`; the incremental cut-off decides what is computed. Belongs here: when to launch.
+Does not: what is stale.
+
+The sensor is level-triggered: it asks whether the last refresh that succeeded saw the files as they are now, not
+whether they changed since the last look. So a refresh that failed or was killed is tried again, later each time, and a
+change that arrives during a run is seen when the run is over.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from hybrid_assets.orchestration.jobs import REFRESH
+
+# The hash of the raw files that a run was launched for.
+RAW_TAG = "hybrid_assets/raw_files"
+FIRST_RETRY_SECONDS = 60
+MOST_TRIES = 6
+RUNS_LOOKED_AT = 50
+
+
+def watch_sensor(files: Callable[[], list[Path]], *, seconds: int, on: bool) -> dg.SensorDefinition:
+    """The sensor `watch_raw_files`.
+
+    Args:
+        files: the raw files that exist now, in a fixed order.
+        seconds: how often to look, at least.
+        on: whether it runs unless switched off in the UI.
+    """
+
+    @dg.sensor(
+        name="watch_raw_files",
+        job=REFRESH,
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
+        description="Launches `refresh` when the content of the raw files is not what the last good refresh saw.",
+    )
+    def watch_raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            present = files()
+        except ValueError as problem:
+            return dg.SkipReason(str(problem))
+        if not present:
+            return dg.SkipReason("the dataset is not here yet; the first refresh fetches it")
+        last = json.loads(context.cursor) if context.cursor else {}
+        looks = {file.name: [(stat := file.stat()).st_size, stat.st_mtime_ns] for file in present}
+        if looks != last.get("looks"):
+            # a file that somebody is still writing differs again at the next look
+            context.update_cursor(json.dumps({"looks": looks}))
+            return dg.SkipReason("the files have just changed; looking again before anything is launched")
+        digest = last.get("digest") or _digest(present)
+        context.update_cursor(json.dumps({"looks": looks, "digest": digest}))
+        reason = _not_now(context.instance, digest)
+        if reason:
+            return dg.SkipReason(reason)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={RAW_TAG: digest})])
+
+    return watch_raw_files
+
+
+def nightly_schedule(*, cron: str, on: bool) -> dg.ScheduleDefinition:
+    """The schedule `nightly_refresh`."""
+    return dg.ScheduleDefinition(
+        name="nightly_refresh",
+        job=REFRESH,
+        cron_schedule=cron,
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+        description="Launches `refresh` every night; a night in which nothing changed computes nothing.",
+    )
+
+
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
+    """Why no refresh is to be launched for these files, or None."""
+    runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH.name), limit=RUNS_LOOKED_AT)
+    if any(not record.dagster_run.is_finished for record in runs):
+        return "a refresh is under way; the files are looked at again when it is over"
+    failed_ends: list[float] = []
+    for record in runs:  # newest first
+        run = record.dagster_run
+        if run.tags.get(RAW_TAG) != digest:
+            break
+        if run.status == dg.DagsterRunStatus.SUCCESS:
+            return "the last refresh saw these files"
+        failed_ends.append(record.end_time or 0.0)
+    if not failed_ends:
+        return None
+    if len(failed_ends) >= MOST_TRIES:
+        return (
+            f"{len(failed_ends)} refreshes of these files failed and no more are tried; see the last run's error, mend "
+            "it, and change the files or launch the job `refresh` by hand"
+        )
+    wait = FIRST_RETRY_SECONDS * 2 ** (len(failed_ends) - 1)
+    left = failed_ends[0] + wait - time.time()
+    return f"the last refresh failed; it is tried again in {left:.0f} s" if left > 0 else None

@@ -1,0 +1,140 @@
+"""The sensor: launches for content that no good refresh has seen, again after a failure, and not in a tight loop."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from hybrid_assets.orchestration import automation
+from hybrid_assets.orchestration.automation import MOST_TRIES, nightly_schedule, watch_sensor
+from hybrid_assets.orchestration.jobs import REFRESH
+
+
+class Watch:
+    """A folder that is watched, a job `refresh` that can be made to fail, and the instance that remembers."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance) -> None:
+        self.file = folder / "ratings.csv"
+        self.file.write_text("userId,movieId,rating\n1,1,4\n")
+        self.instance = instance
+        self.cursor: str | None = None
+        self.healthy = True
+        self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], seconds=1, on=True)
+
+        @dg.asset
+        def table() -> None:
+            if not self.healthy:
+                raise RuntimeError("out of order")
+
+        self.definitions = dg.Definitions(assets=[table], jobs=[REFRESH], sensors=[self.sensor])
+
+    def look(self) -> dg.SensorResult | dg.SkipReason:
+        context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
+        answer = self.sensor(context)
+        self.cursor = context.cursor
+        return answer
+
+    def settled_look(self) -> dg.SensorResult | dg.SkipReason:
+        """Two looks: the first after a change only notes it."""
+        self.look()
+        return self.look()
+
+    def launch(self, answer: dg.SensorResult | dg.SkipReason) -> None:
+        assert isinstance(answer, dg.SensorResult), answer
+        [request] = answer.run_requests
+        job = self.definitions.resolve_job_def(REFRESH.name)
+        job.execute_in_process(instance=self.instance, tags=dict(request.tags), raise_on_error=False)
+
+
+@pytest.fixture
+def watch(tmp_path):
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Watch(tmp_path, instance)
+
+
+def skipped(answer) -> str:
+    assert isinstance(answer, dg.SkipReason), answer
+    return str(answer.skip_message)
+
+
+def test_new_files_are_refreshed_once_and_then_left_alone(watch):
+    assert "looking again" in skipped(watch.look())
+    watch.launch(watch.look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_a_file_that_is_still_written_waits(watch):
+    for line in range(3):
+        with watch.file.open("a") as file:
+            file.write(f"1,{line + 2},3\n")
+        assert "looking again" in skipped(watch.look())
+    assert isinstance(watch.look(), dg.SensorResult)
+
+
+def test_changed_content_launches_and_a_touched_file_does_not(watch):
+    watch.launch(watch.settled_look())
+    os.utime(watch.file, (1, 1))
+    assert "saw these files" in skipped(watch.settled_look())
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_a_file_put_back_as_it_was_is_refreshed_too(watch):
+    first = watch.file.read_text()
+    watch.launch(watch.settled_look())
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    watch.file.write_text(first)
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_a_failed_refresh_is_tried_again_later_each_time_and_not_for_ever(watch, monkeypatch):
+    watch.healthy = False
+    now = [0.0]
+    monkeypatch.setattr(automation.time, "time", lambda: now[0])
+    waits = []
+    answer = watch.settled_look()
+    for _ in range(MOST_TRIES - 1):
+        watch.launch(answer)
+        [newest] = watch.instance.get_run_records(limit=1)
+        now[0] = newest.end_time
+        waits.append(float(skipped(watch.look()).split(" in ")[1].split()[0]))
+        now[0] = newest.end_time + waits[-1] + 1
+        answer = watch.look()
+    assert waits == [60, 120, 240, 480, 960]
+    watch.launch(answer)
+    now[0] += 10**6
+    assert f"{MOST_TRIES} refreshes of these files failed" in skipped(watch.look())
+    watch.healthy = True
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_a_change_during_a_run_is_not_lost(watch):
+    answer = watch.settled_look()
+    [request] = answer.run_requests
+    job = watch.definitions.resolve_job_def(REFRESH.name)
+    running = watch.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    assert "under way" in skipped(watch.settled_look())
+    watch.instance.delete_run(running.run_id)
+    assert isinstance(watch.look(), dg.SensorResult)
+
+
+def test_files_that_are_not_there_or_not_right_are_waited_for_with_a_word(watch):
+    text = watch.file.read_text()
+    watch.file.unlink()
+    assert "not here yet" in skipped(watch.look())
+    watch.file.write_text(text)
+    assert isinstance(watch.settled_look(), dg.SensorResult)
+
+
+def test_the_schedule_launches_the_same_job():
+    schedule = nightly_schedule(cron="0 3 * * *", on=False)
+    assert schedule.job_name == REFRESH.name
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert schedule.cron_schedule == "0 3 * * *"
