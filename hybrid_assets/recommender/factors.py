@@ -28,7 +28,11 @@ def most_popular(user_ids: Ids, item_ids: Ids, ratings: Ratings, *, threshold: f
         item_ids: (n,) movie of each rating.
         ratings: (n,) the ratings.
         threshold: a rating of at least this counts.
+
+    Raises:
+        ValueError: there is no rating, or one is not finite.
     """
+    _check(ratings)
     users, items = first_appearance(user_ids), first_appearance(item_ids)
     liked, counts = np.unique(item_ids[ratings >= threshold], return_counts=True)
     count_of = dict(zip(liked.tolist(), counts.tolist(), strict=True))
@@ -63,15 +67,12 @@ def pmf(
         seed: seed of the initial factors.
 
     Raises:
-        ValueError: there is no rating, a rating is not finite, or the descent diverged.
+        ValueError: there is no rating, a rating is not finite, or a vector is not (the descent diverged).
     """
     from cornac.data import Dataset
     from cornac.models import PMF
 
-    if len(ratings) == 0:
-        raise ValueError("PMF needs at least one rating, found none; check the train part")
-    if not np.isfinite(ratings).all():
-        raise ValueError("PMF needs finite ratings, found NaN or infinity; check the ratings table")
+    _check(ratings)
     triples = list(zip(user_ids.tolist(), item_ids.tolist(), ratings.tolist(), strict=True))
     train = Dataset.from_uir(triples, seed=seed)
     model = PMF(k=factors, max_iter=epochs, learning_rate=learning_rate, lambda_reg=regularisation, seed=seed).fit(
@@ -80,6 +81,11 @@ def pmf(
     users = np.array(list(train.uid_map), dtype=np.int64)
     items = np.array(list(train.iid_map), dtype=np.int64)
     user_vectors, item_vectors = model.U.astype(np.float32), model.V.astype(np.float32)
-    if not (np.isfinite(user_vectors).all() and np.isfinite(item_vectors).all()):
-        raise ValueError(f"PMF diverged at learning_rate = {learning_rate}; set a smaller one in the catalog")
     return TowerPair(users, user_vectors, items, item_vectors)
+
+
+def _check(ratings: Ratings) -> None:
+    if len(ratings) == 0:
+        raise ValueError("a model needs at least one rating, found none; check the train part")
+    if not np.isfinite(ratings).all():
+        raise ValueError("a model needs finite ratings, found NaN or infinity; check the ratings table")

@@ -1,0 +1,107 @@
+"""The engine against a plain reference, with ties, short lists and every block size."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train, sigmoid
+from hybrid_assets.recommender.ranking import Branch, rank
+
+
+def csr(rated: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
+    indptr = np.cumsum([0, *map(len, rated)])
+    return indptr, np.array([item for of_user in rated for item in sorted(of_user)], dtype=np.int64)
+
+
+def plain(scores: np.ndarray, rated: list[set[int]], k: int) -> list[list[int]]:
+    """Sort each user's candidates by descending score, equal ones by index."""
+    return [
+        sorted((i for i in range(scores.shape[1]) if i not in of_user), key=lambda i: (-row[i], i))[:k]
+        for row, of_user in zip(scores, rated, strict=True)
+    ]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_lists_are_those_of_a_plain_sort_whatever_the_block(data):
+    users, items = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
+    k, block = data.draw(st.integers(1, 15)), data.draw(st.integers(1, 7))
+    # few different values: many ties
+    cells = st.lists(st.integers(-2, 2), min_size=users * items, max_size=users * items)
+    scores = np.array(data.draw(cells), dtype=np.float32).reshape(users, items)
+    rated = [data.draw(st.sets(st.integers(0, items - 1))) for _ in range(users)]
+    branch = Branch("b", scores, np.eye(items, dtype=np.float32))
+    ranking = rank([branch], csr(rated), k, block_users=block)
+    expected = plain(scores, rated, k)
+    assert [[int(i) for i in row if i >= 0] for row in ranking.items] == expected
+    for row, listed in enumerate(expected):
+        assert ranking.scores[row, : len(listed)].tolist() == scores[row, listed].tolist()
+        assert (ranking.items[row, len(listed) :] == -1).all()
+        assert np.isneginf(ranking.scores[row, len(listed) :]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(["convex", "notebook"]), st.floats(0, 1))
+def test_fused_scores_are_the_formula_and_parts_sum_to_them(seed, fusion, alpha):
+    generator = np.random.default_rng(seed)
+    mf, content = generator.normal(size=(2, 5, 9)).astype(np.float32)
+    rated = [set(generator.choice(9, size=3, replace=False).tolist()) for _ in range(5)]
+    eye = np.eye(9, dtype=np.float32)
+    how = (sigmoid, identity) if fusion == "convex" else (min_max_over_train, min_max_over_candidates)
+    branches = [Branch("mf", mf, eye, how[0], alpha), Branch("content", content, eye, how[1], 1 - alpha)]
+    ranking = rank(branches, csr(rated), 4)
+    for user in range(5):
+        candidates = [i for i in range(9) if i not in rated[user]]
+        if fusion == "convex":
+            left, right = 1 / (1 + np.exp(-mf[user])), content[user]
+        else:
+            left = (mf[user] - mf[user].min()) / (mf[user].max() - mf[user].min())
+            low, high = content[user][candidates].min(), content[user][candidates].max()
+            right = (content[user] - low) / (high - low)
+        fused = alpha * left + (1 - alpha) * right
+        listed = ranking.items[user]
+        np.testing.assert_allclose(ranking.scores[user], fused[listed], atol=1e-5)
+        np.testing.assert_allclose(np.sort(fused[candidates])[::-1][:4], ranking.scores[user], atol=1e-5)
+        np.testing.assert_allclose(ranking.branch_scores["mf"][user], mf[user][listed], atol=1e-6)
+        parts = ranking.branch_parts["mf"][user] + ranking.branch_parts["content"][user]
+        np.testing.assert_allclose(parts, ranking.scores[user], atol=1e-5)
+
+
+def test_what_a_user_rated_is_never_listed_and_one_who_rated_all_has_an_empty_list():
+    branch = Branch("b", np.ones((2, 1), dtype=np.float32), np.ones((3, 1), dtype=np.float32))
+    ranking = rank([branch], csr([{0, 1, 2}, {1}]), 3)
+    assert ranking.items.tolist() == [[-1, -1, -1], [0, 2, -1]]
+    assert np.isnan(ranking.branch_scores["b"][0]).all()
+
+
+@pytest.mark.parametrize(
+    ("branches", "k", "words"),
+    [
+        ([], 1, "at least one branch"),
+        ([Branch("b", np.ones((1, 1), dtype=np.float32), np.ones((2, 1), dtype=np.float32))], 0, "k must be"),
+        (
+            [Branch("b", np.full((1, 1), np.nan, dtype=np.float32), np.ones((2, 1), dtype=np.float32))],
+            1,
+            "not a number",
+        ),
+        (
+            [
+                Branch("a", np.ones((1, 1), dtype=np.float32), np.ones((2, 1), dtype=np.float32)),
+                Branch("b", np.ones((1, 1), dtype=np.float32), np.ones((3, 1), dtype=np.float32)),
+            ],
+            1,
+            "branch 'b' covers",
+        ),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(branches, k, words):
+    with pytest.raises(ValueError, match=words):
+        rank(branches, csr([set()]), k)
+
+
+def test_progress_ends_with_all_users():
+    branch = Branch("b", np.ones((5, 1), dtype=np.float32), np.ones((2, 1), dtype=np.float32))
+    seen: list[tuple[int, int]] = []
+    rank([branch], csr([set()] * 5), 1, block_users=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(2, 5), (4, 5), (5, 5)]

