@@ -1,7 +1,9 @@
 """The command line as a person types it, over the small real graph."""
 
+import contextlib
 import json
 import os
+import pty
 import shutil
 import subprocess
 import sys
@@ -72,6 +74,22 @@ def test_a_second_run_computes_nothing(shell):
     assert second.returncode == 0
     assert "done: 0 computed" in second.stderr
     assert "mf_minilm" in second.stdout
+
+
+def test_at_a_terminal_the_step_at_work_is_shown_live(shell):
+    ours, theirs = pty.openpty()
+    command = [str(Path(sys.executable).with_name("hybrid-assets")), "run"]
+    variables = shell.environment | {"TERM": "xterm"}
+    with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=theirs) as run:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(ours, 2**16):
+                shown += part
+    os.close(ours)
+    assert run.returncode == 0
+    assert "⠋" in shown.decode(errors="replace")
+    assert "unchanged" in shown.decode(errors="replace")
 
 
 def test_backfill_touches_the_branch_of_its_encoder(shell):

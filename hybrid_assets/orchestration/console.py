@@ -4,6 +4,8 @@ A Dagster logger. Belongs here: how events look. Does not: what happens (Dagster
 """
 
 import logging
+import os
+import sys
 import time
 
 import dagster as dg
@@ -16,7 +18,9 @@ class _RunLines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.console = Console(stderr=True, highlight=False)
+        # Dagster sends the process's own stderr into its files while steps run; this one stays the terminal
+        terminal = open(os.dup(sys.stderr.fileno()), "w", encoding="utf-8")  # noqa: SIM115 (open as long as the run)
+        self.console = Console(file=terminal, highlight=False)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
         self.live = Progress(*columns, console=self.console, transient=True)
         self.task = self.live.add_task("", start=False)

@@ -38,10 +38,12 @@ def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetS
 
     Args:
         definitions: the code location.
-        home: Dagster's home; created when missing.
+        home: Dagster's home; created, without telemetry, when missing.
         selection: what to bring up to date.
     """
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / "dagster.yaml").exists():
+        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     os.environ["DAGSTER_HOME"] = str(home)
     keys = None if selection is None else list(selection.resolve(definitions.resolve_asset_graph()))
     started = time.monotonic()
