@@ -137,7 +137,7 @@ def test_materialize_all_is_clicked_and_finishes(web_ui):
         expect(page.get_by_text("mf_minilm_notebook").first).to_be_visible(timeout=30_000)
         page.wait_for_timeout(2000)
         page.mouse.move(560, 700)
-        page.mouse.wheel(0, 450)
+        page.mouse.wheel(0, 240)
         page.wait_for_timeout(2000)
         picture(page, "graph.png")
 
