@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a run failed or something has not been materialized, 2 a w
 import json
 import os
 import sys
+from dataclasses import asdict
 from typing import Annotated
 
 import dagster as dg
@@ -20,6 +21,7 @@ from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.orchestration.jobs import branch_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
+from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.terminal import leaderboard_records, leaderboard_table
 
 app = typer.Typer(
@@ -158,6 +160,34 @@ def similar(
     for other_id, other_title, cosine in queries.similar_movies(store, encoder, movie_id, k):
         shown.add_row(f"{other_title} \\[{other_id}]", f"{cosine:.3f}")
     out.print(shown)
+
+
+@app.command()
+def lineage(
+    asset: Annotated[str, typer.Argument(help="Asset key, as leaderboard or scores/mf_only.")],
+    as_json: Annotated[bool, typer.Option("--json", help="An object: asset -> versions, inputs, numbers.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """What an asset was made from, back to the hashes of the raw files.
+
+    Each line: the asset, its data version (a hash of its content) and its code version (code, settings, libraries).
+
+    Examples:
+
+    `hybrid-assets lineage metrics/mf_only`
+
+    `hybrid-assets lineage leaderboard --json | jq '.raw_files'`
+    """
+    store = table_store(_catalog(dataset))
+    stamps = {name: asdict(stamp) for name, stamp in queries.lineage(store, asset).items()}
+    if as_json:
+        for stamp in stamps.values():
+            del stamp["notes"]  # pictures and curves
+        sys.stdout.write(json.dumps(stamps, indent=2) + "\n")
+        return
+    files = queries.table(store, "raw_files").select("file", "sha256").collect().iter_rows()
+    # hashes are to be copied: lines are as long as they are
+    Console(highlight=False, width=400).print(lineage_tree(asset, stamps, files, f"dataset at {store.url}"))
 
 
 @app.command()

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.catalog import Catalog
-from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
@@ -123,6 +123,28 @@ def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[
     ids, cosines = nearest(*_item_vectors(store, encoder, is_model=False), movie, k)
     titles = _titles(store)
     return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
+
+
+def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
+    """What made an asset: its stamp and those of everything it came from, the asset first.
+
+    The data version of an input that a stamp names is the input's at that time; where the input's own stamp here has
+    another one, the input was made anew since.
+
+    Raises:
+        NotFound: the asset has no table.
+    """
+    stamps: dict[str, Stamp] = {}
+    waiting = [asset]
+    while waiting:
+        name = waiting.pop(0)
+        stamp = store.stamp(dg.AssetKey(name.split("/"))) if name not in stamps else None
+        if stamp is not None:
+            stamps[name] = stamp
+            waiting += stamp.inputs
+    if not stamps:
+        raise NotFound(f"{asset} has no table at {store.url}; check the name in the web UI, or run hybrid-assets run")
+    return stamps
 
 
 def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """The command line as a person types it, over the small real graph."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pty
@@ -112,6 +113,21 @@ def test_the_leaderboard_as_json(shell):
             assert low <= row[metric] <= high
 
 
+def test_lineage_leads_from_the_leaderboard_to_the_raw_files(shell):
+    told = json.loads(shell("lineage", "leaderboard", "--json").stdout)
+    assert {"leaderboard", "metrics/mf_minilm", "factors/pmf", "embeddings/minilm", "raw_files"} <= told.keys()
+    for asset, stamp in told.items():
+        for source, version in stamp["inputs"].items():
+            if source in told and source != "raw_files":
+                assert version == told[source]["data_version"], f"{asset} was made from another {source}"
+    digest = hashlib.sha256((shell.raw / "ratings.csv").read_bytes()).hexdigest()
+    assert told["ratings"]["inputs"]["raw_files"] == digest
+    tree = shell("lineage", "metrics/mf_minilm").stdout
+    assert f"ratings.csv sha256 {digest}" in tree
+    assert "weights of minilm" in tree
+    assert "made anew since" not in tree
+
+
 def test_recommend_names_movies_and_why(shell):
     listed = shell("recommend", "1", "--system", "mf_minilm", "-k", "3", "--why")
     assert listed.returncode == 0, listed.stderr
@@ -137,6 +153,7 @@ def test_similar_takes_a_title_and_an_id(shell):
         (["recommend", "1", "-k", "11"], "evaluation.list_length"),
         (["backfill", "minilmm"], "did you mean minilm?"),
         (["similar", "zzzzzz qqqq"], "no movie"),
+        (["lineage", "leaderbord"], "leaderbord has no table"),
         (["run", "--dataset", "ml-latest-smal"], "ml-latest-small"),
     ],
 )
@@ -190,7 +207,7 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["doctor"]]
+    "command", [[], ["run"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]]
 )
 def test_help_teaches(shell, command):
     shown = shell(*command, "--help")
