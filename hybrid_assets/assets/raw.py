@@ -65,9 +65,9 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         ),
     )
     def raw_files(step: Step) -> Computed:
-        rows = []
+        place, rows = folder(step), []
         for name in TABLES:
-            file = find_table(folder(step), name)
+            file = find_table(place, name)
             if file is None:
                 continue
             with file.open("rb") as stream:
