@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import importlib.resources
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ class CatalogError(ValueError):
 
 
 class _Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys refused, one docstring a field."""
+    """Base of all settings: immutable, unknown keys and NaN refused, one docstring a field."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class FolderSettings(_Settings):
@@ -59,6 +60,16 @@ class SplitSettings(_Settings):
     """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the split."""
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> "SplitSettings":
+        for name, share in (("test_share", self.test_share), ("validation_share", self.validation_share)):
+            if math.ceil(share * self.min_ratings) >= self.min_ratings:
+                raise ValueError(
+                    f"{name} = {share} would leave nothing of a user with {self.min_ratings} ratings; "
+                    "lower it, or raise min_ratings"
+                )
+        return self
 
 
 class EvaluationSettings(_Settings):
@@ -290,8 +301,10 @@ def _settings_at(location: tuple[int | str, ...]) -> type[_Settings]:
     }
     if len(location) == 1:
         return Catalog
-    if "published" in location[:-1]:
+    # what follows the section's name and the entry's, which a user chooses and may call "pmf" or "published"
+    within = location[2:]
+    if "published" in within[:-1]:
         return PublishedRow
     if location[0] == "models":
-        return PmfSettings if "pmf" in location else MostPopularSettings
+        return PmfSettings if within[0] == "pmf" else MostPopularSettings
     return sections[str(location[0])]

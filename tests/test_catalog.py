@@ -2,7 +2,20 @@
 
 import pytest
 
-from hybrid_assets.catalog import Catalog, CatalogError, EvaluationSettings, load_catalog, settings_digest
+from hybrid_assets.catalog import (
+    AutomationSettings,
+    Catalog,
+    CatalogError,
+    EncoderSettings,
+    EvaluationSettings,
+    FolderSettings,
+    PmfSettings,
+    PublishedRow,
+    SplitSettings,
+    SystemSettings,
+    load_catalog,
+    settings_digest,
+)
 
 SMALLEST = """
 [encoders.minilm]
@@ -74,6 +87,11 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
         ("[folder]\npath = '/x'\nrating_range = [5, 1]", "rating_range must be [lowest, highest]"),
         ("[automation]\nwatch_second = 3", "did you mean 'watch_seconds'?"),
+        ("[systems.published]\nmodle = 'pmf'", "systems.published.modle: unknown setting; did you mean 'model'?"),
+        ("[evaluation]\nrelevance_threshold = nan", "relevance_threshold: Input should be a finite number"),
+        ("[models.x]\nalgorithm = 'pmf'\nlearning_rate = inf", "learning_rate: Input should be a finite number"),
+        ("[split]\ntest_share = 0.6\nmin_ratings = 2", "split: test_share = 0.6 would leave nothing"),
+        ("[split]\nvalidation_share = 0.9", "split: validation_share = 0.9 would leave nothing"),
         ("= 3", "not valid TOML"),
     ],
 )
@@ -105,3 +123,74 @@ def test_the_digest_follows_the_values_and_nothing_else():
     assert settings_digest({"a": 1, "b": 2}) == settings_digest({"b": 2, "a": 1})
     for name, value in {"k": 24, "relevance_threshold": 3.5, "confidence": 0.9, "seed": 1}.items():
         assert settings_digest(settings) != settings_digest(settings.model_copy(update={name: value})), name
+
+
+def test_a_hint_comes_from_the_settings_of_that_algorithm_whatever_the_models_name(tmp_path):
+    with pytest.raises(CatalogError, match=r"models\.pmf\.factrs: unknown setting; known: algorithm"):
+        load(tmp_path, SMALLEST.replace('algorithm = "pmf"', 'algorithm = "most_popular"\nfactrs = 3'))
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    with pytest.raises(CatalogError, match="Is a directory"):
+        load_catalog(tmp_path)
+
+
+# for each kind of settings, another value of every one of them
+ANOTHER = [
+    (FolderSettings(path="/a"), {"path": "/b", "columns": {"user_id": "customer"}, "rating_range": (1, 5)}),
+    (SplitSettings(), {"test_share": 0.3, "min_ratings": 6, "validation_share": 0.3, "seed": 1}),
+    (
+        EvaluationSettings(),
+        {
+            "k": 24,
+            "relevance_threshold": 3.5,
+            "list_length": 50,
+            "bootstrap_resamples": 200,
+            "confidence": 0.9,
+            "seed": 1,
+            "diversity_encoder": "other",
+        },
+    ),
+    (AutomationSettings(), {"watch": False, "watch_seconds": 9, "nightly": True, "nightly_cron": "0 4 * * *"}),
+    (
+        EncoderSettings(weights="a/b"),
+        {
+            "weights": "a/c",
+            "revision": "abc",
+            "sha256": "0" * 64,
+            "dimensions": 3,
+            "prompt": "x",
+            "max_length": 9,
+            "batch_size": 1,
+        },
+    ),
+    (
+        PmfSettings(algorithm="pmf"),
+        {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1},
+    ),
+    (
+        SystemSettings(model="a", encoder="b"),
+        {
+            "model": "c",
+            "encoder": "c",
+            "fusion": "notebook",
+            "alpha": 0.5,
+            "published": PublishedRow(precision=0, recall=0, ndcg_list=0),
+        },
+    ),
+    (PublishedRow(precision=0, recall=0, ndcg_list=0), {"precision": 1, "recall": 1, "ndcg_list": 1}),
+]
+
+
+@pytest.mark.parametrize(("settings", "another"), ANOTHER, ids=lambda value: type(value).__name__)
+def test_the_digest_changes_with_every_setting(settings, another):
+    assert set(another) == set(type(settings).model_fields) - {"algorithm"}, "a setting is missing from ANOTHER"
+    digests = {settings_digest(settings)}
+    for name, value in another.items():
+        digests.add(settings_digest(type(settings)(**settings.model_dump() | {name: value})))
+    assert len(digests) == 1 + len(another)
+
+
+def test_what_is_no_setting_cannot_be_part_of_a_digest():
+    with pytest.raises(TypeError, match="cannot be part of a code version"):
+        settings_digest(object())

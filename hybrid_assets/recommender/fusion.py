@@ -49,8 +49,12 @@ def min_max_over_candidates(scores: "torch.Tensor", seen: "tuple[torch.Tensor, t
 
 
 def _min_max(scores: "torch.Tensor", low: "torch.Tensor", high: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
     span = high - low
-    scale = span.reciprocal().masked_fill_((span <= 0) | ~span.isfinite(), 0.0)
+    # the reciprocal of a subnormal span would be infinite
+    too_small = span < torch.finfo(span.dtype).tiny
+    scale = span.reciprocal().masked_fill_(too_small | ~span.isfinite(), 0.0)
     return scores.sub_(low.nan_to_num(posinf=0.0, neginf=0.0)).mul_(scale)
 
 

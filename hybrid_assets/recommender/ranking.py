@@ -84,7 +84,7 @@ def rank(
         progress: called with (users done, users) after each block.
 
     Raises:
-        ValueError: no branch, k < 1, shapes that do not fit, or a score that is not a number.
+        ValueError: no branch, k < 1, shapes that do not fit, or a score that is NaN or plus infinity.
     """
     import torch
 
@@ -124,8 +124,10 @@ def rank(
                 total.add_(part, alpha=branch.weight)
         total[rated] = float("-inf")
         best, place = _top(total, width)
-        if torch.isnan(best).any():
-            raise ValueError("a score is not a number; a branch has vectors that are too large or not finite")
+        if not (best < torch.inf).all():  # NaN is not less either
+            raise ValueError(
+                "a score is infinite or not a number; a branch has vectors that are too large or not finite"
+            )
 
         here = slice(start, stop)
         found = torch.isfinite(best)

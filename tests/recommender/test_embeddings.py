@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_assets.recommender.embeddings import update_embeddings
 
@@ -68,3 +70,28 @@ def test_two_movies_with_one_text_are_encoded_once():
 def test_no_document_at_all_is_refused():
     with pytest.raises(ValueError, match="no document to encode"):
         update_embeddings(FIRST.clear(), None, "f", Encoder())
+
+
+tables = st.dictionaries(st.integers(1, 6), st.sampled_from(["a", "bb", "ccc", "dddd"]), min_size=1).map(
+    lambda texts: documents(**{f"m{movie}": text for movie, text in texts.items()})
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(tables, tables)
+def test_an_update_gives_the_table_made_from_nothing_and_encodes_only_new_texts(before, after):
+    encoder = Encoder()
+    previous, _ = update_embeddings(before, None, "f", Encoder())
+    updated, encoded = update_embeddings(after, previous, "f", encoder)
+    assert updated.equals(update_embeddings(after, None, "f", Encoder())[0])
+    assert sorted(encoder.given) == sorted(set(after["document"]) - set(before["document"]))
+    assert encoded == len(encoder.given)
+
+
+def test_a_stored_table_is_carried_over(tmp_path):
+    table, _ = update_embeddings(FIRST, None, "f", Encoder())
+    table.write_parquet(tmp_path / "embeddings.parquet")
+    stored = pl.read_parquet(tmp_path / "embeddings.parquet")
+    after, encoded = update_embeddings(documents(m3="ccc", m4="dddd"), stored, "f", Encoder())
+    assert encoded == 1
+    assert after["vector"].to_list() == [[3, 1], [4, 1]]

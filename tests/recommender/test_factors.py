@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import polars as pl
 import pytest
 
 from hybrid_assets.recommender.factors import first_appearance, most_popular, pmf
@@ -99,13 +100,21 @@ def test_a_user_and_an_item_with_one_rating_and_equal_ratings_have_vectors(model
 
 @every_model
 def test_a_tower_pair_survives_its_table(model, tmp_path):
-    import polars as pl
-
-    pair = model(*two_tastes())
-    factor_table({"train": pair, "fit": pair}).write_parquet(tmp_path / "factors.parquet")
-    back = model_towers(pl.scan_parquet(tmp_path / "factors.parquet"), "fit")
-    assert back.user_ids.tolist() == pair.user_ids.tolist()
-    assert back.item_vectors.tobytes() == pair.item_vectors.tobytes()
+    users, items, ratings = two_tastes()
+    pairs = {"train": model(users, items, ratings), "fit": model(users[:400], items[:400], ratings[:400])}
+    factor_table(pairs).write_parquet(tmp_path / "factors.parquet")
+    stored = pl.scan_parquet(tmp_path / "factors.parquet")
+    dimensions = pairs["train"].user_vectors.shape[1]
+    assert stored.collect_schema() == {
+        "fold": pl.String,
+        "side": pl.String,
+        "id": pl.Int64,
+        "vector": pl.Array(pl.Float32, dimensions),
+    }
+    for fold, pair in pairs.items():
+        back = model_towers(stored, fold)
+        for field in ("user_ids", "user_vectors", "item_ids", "item_vectors"):
+            assert getattr(back, field).tobytes() == getattr(pair, field).tobytes(), (fold, field)
 
 
 @every_model
@@ -117,3 +126,14 @@ def test_the_ranking_does_not_depend_on_the_block_size(model):
     for block in (1, 7, 39):
         parted = rank([branch], seen, 5, block_users=block)
         np.testing.assert_allclose(parted.scores, whole.scores, rtol=1e-5)
+
+
+def test_the_sigmoid_of_a_pmf_score_is_the_rating_between_the_lowest_and_the_highest():
+    users, items, ratings = two_tastes()
+    pair = pmf(users, items, ratings, factors=8, epochs=300, learning_rate=0.02, regularisation=0.001, seed=42)
+    rows = {user: row for row, user in enumerate(pair.user_ids.tolist())}
+    columns = {item: column for column, item in enumerate(pair.item_ids.tolist())}
+    scores = (pair.user_vectors @ pair.item_vectors.T)[[rows[u] for u in users], [columns[i] for i in items]]
+    predicted = 1 / (1 + np.exp(-scores))
+    # one star is 0, five stars are 1
+    np.testing.assert_allclose(predicted, (ratings - 1) / 4, atol=0.1)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_assets.recommender.fusion import (
     ALPHA_GRID,
@@ -39,3 +41,37 @@ def test_the_best_weight_is_found_and_of_equal_ones_the_largest():
     assert alpha == 0.35
     assert len(curve) == len(ALPHA_GRID) == 21
     assert best_alpha(lambda a: 1.0)[0] == 1.0
+
+
+# few different values, so that many are equal; and a span too small to divide by
+cells = st.sampled_from([-3.0, -1.5, 0.0, 1e-40, 0.5, 2.0, 7.0])
+blocks = st.integers(1, 6).flatmap(
+    lambda items: st.lists(st.tuples(*[st.tuples(cells, st.booleans())] * items), min_size=1, max_size=4)
+)
+
+
+def scaled(row: np.ndarray, over: np.ndarray) -> np.ndarray:
+    span = np.ptp(over) if len(over) else 0.0
+    return (row - over.min()) / span if span > 1e-30 else np.zeros(len(row))
+
+
+@settings(max_examples=100, deadline=None)
+@given(blocks)
+def test_each_normalisation_is_its_formula_for_each_user(block):
+    scores = np.array([[cell for cell, _ in row] for row in block], dtype=np.float32)
+    rated = np.array([[is_rated for _, is_rated in row] for row in block])
+    seen = tuple(torch.from_numpy(index) for index in np.nonzero(rated))
+    train, candidates = (
+        function(torch.from_numpy(scores.copy()), seen).numpy()
+        for function in (min_max_over_train, min_max_over_candidates)
+    )
+    np.testing.assert_allclose(sigmoid(torch.from_numpy(scores.copy()), seen), 1 / (1 + np.exp(-scores)), rtol=1e-6)
+    for user, row in enumerate(scores):
+        free = ~rated[user]
+        np.testing.assert_allclose(train[user], scaled(row, row), atol=1e-6)
+        np.testing.assert_allclose(candidates[user, free], scaled(row[free], row[free]), atol=1e-6)
+
+
+def test_the_order_of_the_grid_does_not_decide_between_equal_weights():
+    assert best_alpha(lambda a: min(a, 0.5), [1.0, 0.5, 0.0])[0] == 1.0
+    assert best_alpha(lambda a: -a, [1.0, 0.0, 0.5]) == (0.0, [-1.0, 0.0, -0.5])

@@ -3,9 +3,13 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hybrid_assets.recommender.profiles import liked_weights, recency_weights, user_profiles
+from hybrid_assets.recommender.tables import encoder_towers, fold_of
 
 ITEMS = np.array([10, 20, 30])
 EMBEDDINGS = np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32)
@@ -56,3 +60,45 @@ def test_the_unit_profile_gives_the_notebooks_min_max_scores():
         return (scores - scores.min()) / (scores.max() - scores.min())
 
     np.testing.assert_allclose(scaled(ours), scaled(notebook), atol=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6))
+def test_profiles_are_those_of_a_plain_loop_and_have_unit_length(seed):
+    generator = np.random.default_rng(seed)
+    embeddings = generator.normal(size=(6, 4)).astype(np.float32)
+    users, items, weights = generator.integers(0, 5, 15), generator.integers(0, 6, 15), generator.random(15)
+    ids, vectors = user_profiles(users, items * 10, weights, np.arange(6) * 10, embeddings)
+    assert ids.tolist() == sorted(set(users.tolist()))
+    for user, vector in zip(ids, vectors, strict=True):
+        mean = sum(weights[row] * embeddings[items[row]] for row in np.flatnonzero(users == user))
+        np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_nobody_with_a_profile_is_an_empty_table():
+    ids, vectors = user_profiles(np.array([1, 2]), np.array([10, 20]), np.zeros(2), ITEMS, EMBEDDINGS)
+    assert (ids.shape, vectors.shape) == ((0,), (0, 2))
+
+
+def test_the_towers_of_an_encoder_are_those_of_one_fold_and_reading():
+    profiles = pl.DataFrame(
+        {
+            "fold": ["train", "train", "fit"],
+            "reading": ["liked", "recency", "liked"],
+            "user_id": [1, 2, 3],
+            "vector": np.array([[1, 0], [0, 1], [0.6, 0.8]], dtype=np.float32),
+        }
+    ).lazy()
+    embeddings = pl.LazyFrame({"movie_id": ITEMS, "vector": EMBEDDINGS})
+    for fold, reading, user in (("train", "liked", 1), ("train", "recency", 2), ("fit", "liked", 3)):
+        pair = encoder_towers(profiles, embeddings, fold, reading)
+        assert pair.user_ids.tolist() == [user]
+        assert pair.item_ids.tolist() == ITEMS.tolist()
+    nobody = encoder_towers(profiles, embeddings, "fit", "recency")
+    assert nobody.user_vectors.shape == (0, 2), "nobody has a profile: still a tower pair"
+
+
+def test_the_fold_fit_leaves_the_validation_part_out():
+    train = pl.DataFrame({"movie_id": [1, 2, 3], "validation": [False, True, False]})
+    assert fold_of(train, "train")["movie_id"].to_list() == [1, 2, 3]
+    assert fold_of(train, "fit")["movie_id"].to_list() == [1, 3]

@@ -86,6 +86,11 @@ def test_what_a_user_rated_is_never_listed_and_one_who_rated_all_has_an_empty_li
             "not a number",
         ),
         (
+            [Branch("b", np.full((1, 1), 1e30, dtype=np.float32), np.array([[1e30], [1]], dtype=np.float32))],
+            2,
+            "too large",
+        ),
+        (
             [
                 Branch("a", np.ones((1, 1), dtype=np.float32), np.ones((2, 1), dtype=np.float32)),
                 Branch("b", np.ones((1, 1), dtype=np.float32), np.ones((3, 1), dtype=np.float32)),
@@ -105,3 +110,32 @@ def test_progress_ends_with_all_users():
     seen: list[tuple[int, int]] = []
     rank([branch], csr([set()] * 5), 1, block_users=2, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_an_offset_too_few_is_refused():
+    branch = Branch("b", np.ones((2, 1), dtype=np.float32), np.ones((2, 1), dtype=np.float32))
+    with pytest.raises(ValueError, match="indptr needs 3 entries for 2 users, found 2"):
+        rank([branch], csr([set()]), 1)
+
+
+@pytest.mark.parametrize(("users", "items"), [(0, 3), (2, 0)])
+def test_nobody_and_nothing_to_rank_give_empty_lists(users, items):
+    branch = Branch("b", np.ones((users, 1), dtype=np.float32), np.ones((items, 1), dtype=np.float32))
+    assert rank([branch], csr([set()] * users), 2).items.tolist() == [[-1, -1]] * users
+
+
+def test_a_rated_movie_twice_among_the_rated_ones_is_masked_once():
+    branch = Branch("b", np.ones((1, 1), dtype=np.float32), np.array([[3], [2], [1]], dtype=np.float32))
+    assert rank([branch], (np.array([0, 2]), np.array([0, 0])), 3).items.tolist() == [[1, 2, -1]]
+
+
+def test_the_own_block_size_gives_the_lists_of_any_other():
+    generator = np.random.default_rng(0)
+    # whole numbers: exact in float32, and full of ties
+    users, items = (generator.integers(-2, 3, size=(n, 4)).astype(np.float32) for n in (150, 9_000))
+    rated = [set(generator.choice(9_000, size=5).tolist()) for _ in range(150)]
+    branch = Branch("b", users, items)
+    own = rank([branch], csr(rated), 20)
+    for block in (1, 64, 150):
+        assert rank([branch], csr(rated), 20, block_users=block).items.tolist() == own.items.tolist()
+    assert own.items.tolist() == plain(users @ items.T, rated, 20)

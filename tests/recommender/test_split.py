@@ -76,3 +76,23 @@ def test_no_ratings_give_empty_parts():
 def test_the_validation_part_is_that_share_of_train(share):
     train, _ = split_ratings(ratings_of([100]), **RULES | {"validation_share": share})
     assert train["validation"].sum() == 80 * share
+
+
+def test_the_validation_part_follows_the_same_rules_within_train():
+    # of 25, 6 and 3 ratings, 20, 4 and 3 are train: only the first user has enough left for a validation part
+    train, _ = split_ratings(ratings_of([25, 6, 3]), **RULES)
+    expected = []
+    for user in (1, 2, 3):
+        rows = train.filter(pl.col("user_id") == user).drop("validation").rows()
+        if len(rows) >= 5:
+            expected += train_test_split(rows, test_size=0.2, random_state=42)[1]
+    assert len(expected) == 4
+    assert sorted(train.filter("validation").drop("validation").rows()) == sorted(expected)
+
+
+def test_users_stand_in_ascending_order_whatever_the_order_of_the_file():
+    ratings = ratings_of([6, 7, 8])
+    backwards = ratings.sort("user_id", descending=True, maintain_order=True)
+    for part, same in zip(split_ratings(ratings, **RULES), split_ratings(backwards, **RULES), strict=True):
+        assert part["user_id"].is_sorted()
+        assert part.equals(same)

@@ -3,7 +3,10 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train
 from hybrid_assets.recommender.ranking import rank
 from hybrid_assets.recommender.systems import (
     candidates,
@@ -84,3 +87,50 @@ def test_lists_survive_their_table():
     assert table.columns == ["user_id", "rank", "movie_id", "score", "score_pmf", "part_pmf"]
     assert table.select("user_id", "rank", "movie_id").rows() == [(5, 1, 40), (3, 1, 70)]
     assert lists_of(table, pool, 3).tolist() == ranking.items.tolist()
+
+
+def test_a_movie_without_an_embedding_is_refused():
+    pool = candidates(TRAIN)
+    content = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), np.array([70, 10]), np.ones((2, 1), "f4"))
+    with pytest.raises(ValueError, match="id 40 has no vector"):
+        system_branches({"minilm": content}, pool, "convex", None)
+
+
+def test_branches_are_weighted_alpha_and_the_rest_and_one_alone_is_ranked_as_it_is():
+    pool = candidates(TRAIN)
+    pair = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), pool.item_ids, np.ones((3, 1), "f4"))
+    both = system_branches({"pmf": pair, "minilm": pair}, pool, "notebook", 0.85)
+    assert [(branch.name, branch.weight) for branch in both] == [("pmf", 0.85), ("minilm", pytest.approx(0.15))]
+    assert [branch.normalise for branch in both] == [min_max_over_train, min_max_over_candidates]
+    (alone,) = system_branches({"pmf": pair}, pool, "notebook", None)
+    assert (alone.weight, alone.normalise) == (1.0, identity)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
+def test_lists_of_any_length_survive_their_table_and_parts_sum_to_the_score(seed, length, k):
+    generator = np.random.default_rng(seed)
+    # about half of all pairs are rated: lists of many lengths
+    pairs = [(u, i) for u in range(6) for i in generator.permutation(8) if generator.random() < 0.5] or [(0, 0)]
+    pool = candidates(pl.DataFrame(pairs, schema=["user_id", "movie_id"], orient="row"))
+    users, items = len(pool.user_ids), len(pool.item_ids)
+    model, content = (
+        TowerPair(
+            pool.user_ids,
+            generator.normal(size=(users, 3)).astype("f4"),
+            pool.item_ids,
+            generator.normal(size=(items, 3)).astype("f4"),
+        )
+        for _ in range(2)
+    )
+    branches = system_branches({"pmf": model, "minilm": content}, pool, "notebook", 0.85)
+    ranking = rank(branches, pool.seen, length)
+    table = score_table(ranking, pool)
+    parts = table["part_pmf"] + table["part_minilm"]
+    np.testing.assert_allclose(parts.to_numpy(), table["score"].to_numpy(), atol=1e-5)
+    assert not set(table.select("user_id", "movie_id").rows()) & set(pairs), "a rated movie is listed"
+    padded = np.full((users, k), -1)
+    padded[:, : min(k, length)] = ranking.items[:, :k]
+    # a score table is stored and read in any order of rows
+    shuffled = table.sample(fraction=1.0, shuffle=True, seed=seed)
+    assert lists_of(shuffled, pool, k).tolist() == padded.tolist()

@@ -16,6 +16,8 @@ VECTORS = np.array([[1, 2], [3, 4]], dtype=np.float32)
     [
         ({"user_ids": np.array([3])}, "user tower: 1 ids need as many vectors"),
         ({"item_ids": np.array([3, 3])}, "item tower: an id occurs twice"),
+        ({"item_vectors": np.array([1, 2], dtype=np.float32)}, r"item tower: 2 ids .* found shape \(2,\)"),
+        ({"item_vectors": np.array([[1, 2], [0, np.inf]], dtype=np.float32)}, "the vector of item 1 is not finite"),
         ({"user_vectors": np.array([[1, np.nan], [0, 0]], dtype=np.float32)}, "the vector of user 3 is not finite"),
         ({"item_vectors": np.ones((2, 3), dtype=np.float32)}, "user vectors have 2 dimensions and item vectors 3"),
     ],
@@ -38,3 +40,8 @@ def test_a_missing_vector_is_zero_or_refused():
     assert align(IDS, VECTORS, wanted, missing="zero").tolist() == [[3, 4], [0, 0], [1, 2]]
     with pytest.raises(ValueError, match="id 7 has no vector"):
         align(IDS, VECTORS, wanted, missing="refuse")
+
+
+def test_an_empty_tower_gives_every_id_the_zero_vector():
+    nobody = np.empty(0, dtype=np.int64)
+    assert align(nobody, np.empty((0, 2), dtype=np.float32), IDS, missing="zero").tolist() == [[0, 0], [0, 0]]
