@@ -12,6 +12,7 @@ from typing import Annotated
 import dagster as dg
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hybrid_assets import queries
@@ -128,9 +129,9 @@ def recommend(
     if why:
         shown.add_column("why")
     for entry in queries.recommendations(store, catalog, user, system, k, why):
-        cells = [str(entry.rank), f"{entry.title} \\[{entry.movie_id}]", f"{entry.score:.3f}"]
+        cells = [str(entry.rank), escape(f"{entry.title} [{entry.movie_id}]"), f"{entry.score:.3f}"]
         if why:
-            cells.append("\n".join(_in_words(reason) for reason in entry.reasons))
+            cells.append(escape("\n".join(_in_words(reason) for reason in entry.reasons)))
         shown.add_row(*cells)
     out.print(shown)
 
@@ -154,11 +155,11 @@ def similar(
     store = table_store(catalog)
     encoder = queries.known(encoder or next(iter(catalog.encoders)), list(catalog.encoders), "encoder")
     movie_id, title = queries.find_movie(store, movie)
-    shown = Table(title=f"{title} \\[{movie_id}], {encoder}", title_justify="left")
+    shown = Table(title=escape(f"{title} [{movie_id}], {encoder}"), title_justify="left")
     shown.add_column("movie")
     shown.add_column("cosine", justify="right")
     for other_id, other_title, cosine in queries.similar_movies(store, encoder, movie_id, k):
-        shown.add_row(f"{other_title} \\[{other_id}]", f"{cosine:.3f}")
+        shown.add_row(escape(f"{other_title} [{other_id}]"), f"{cosine:.3f}")
     out.print(shown)
 
 
@@ -197,9 +198,9 @@ def doctor() -> None:
     findings = examine(catalog)
     for finding in findings:
         mark = "[green]ok[/green]" if finding.ok else "[red]!![/red]"
-        out.print(f"{mark}  {finding.subject:<22} {finding.found}", soft_wrap=True)
+        out.print(f"{mark}  {finding.subject:<22} {escape(finding.found)}", soft_wrap=True)
         if not finding.ok:
-            out.print(f"    [yellow]{'to do:':<22} {finding.fix}[/yellow]", soft_wrap=True)
+            out.print(f"    [yellow]{'to do:':<22} {escape(finding.fix)}[/yellow]", soft_wrap=True)
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
 
@@ -209,10 +210,10 @@ def main() -> None:
     try:
         app()
     except (CatalogError, queries.NotFound) as error:
-        err.print(f"[red]Error:[/red] {error}", soft_wrap=True)
+        err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except dg.Failure as failure:
-        err.print(f"[red]Error:[/red] {failure.description}", soft_wrap=True)
+        err.print(f"[red]Error:[/red] {escape(failure.description or str(failure))}", soft_wrap=True)
         sys.exit(1)
 
 
@@ -229,7 +230,7 @@ def _report(outcome: RunOutcome) -> None:
         return
     err.print(f"[red]failed[/red]: {done}; the last good version of every other asset stays")
     for asset, message in outcome.failures.items():
-        err.print(f"[red]{asset}[/red]: {message}", soft_wrap=True)
+        err.print(f"[red]{asset}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(1)
 
 

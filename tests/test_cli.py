@@ -191,6 +191,19 @@ def test_a_bad_catalog_is_named_before_anything_runs(shell, tmp_path):
     assert "did you mean 'dataset'?" in done.stderr
 
 
+def test_square_brackets_in_messages_and_titles_are_text(shell, tmp_path):
+    (tmp_path / "c.toml").write_text('dataset = "folder"\n[systems.x]\nmodel = "pmf"\n[models.pmf]\nalgorithm = "pmf"')
+    assert "needs a [folder] table" in shell("run", HYBRID_CATALOG=str(tmp_path / "c.toml")).stderr
+    movies = shell.raw / "movies.csv"
+    good = movies.read_text()
+    number = good.splitlines()[1].split(",")[0]
+    movies.write_text(good.replace(good.splitlines()[1], f"{number},[REC] (2007),Horror"))
+    assert shell("run").returncode == 0
+    assert "[REC] (2007)" in shell("similar", number, "-k", "2").stdout
+    movies.write_text(good)
+    assert shell("run").returncode == 0
+
+
 def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
     home = Path(shell.environment["DAGSTER_HOME"])
     shutil.copy(Path(__file__).parents[1] / "dagster_home" / "dagster.yaml", home)

@@ -10,6 +10,7 @@ import time
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 
@@ -53,9 +54,9 @@ class _RunLines(logging.Handler):
     def _message(self, step: str, record: logging.LogRecord) -> None:
         text = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
         if record.levelno >= logging.WARNING:
-            self._line(f"[yellow]! {step}: {text}")
+            self._line(f"[yellow]! {step}: {escape(text)}")
         elif self.console.is_terminal:
-            self.live.update(self.task, description=f"{step}: {text}")
+            self.live.update(self.task, description=escape(f"{step}: {text}"))
         elif not self.cached and text != "unchanged, nothing computed":
             self.console.print(f"  {step}: {text}", markup=False)
 
