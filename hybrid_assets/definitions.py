@@ -15,11 +15,13 @@ from hybrid_assets.assets.raw import raw_assets, raw_files_present
 from hybrid_assets.assets.report import report_assets
 from hybrid_assets.assets.scores import score_assets
 from hybrid_assets.assets.split import split_assets
+from hybrid_assets.assets.tuning import tuning_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
 from hybrid_assets.orchestration.automation import nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.console import terminal_logger
-from hybrid_assets.orchestration.jobs import REFRESH
+from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
+from hybrid_assets.orchestration.jobs import BACKFILL, refresh_job
 from hybrid_assets.orchestration.storage import TableStore
 
 
@@ -36,32 +38,39 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         storage: folder or fsspec URL; None takes HYBRID_STORAGE or `data/`.
     """
     catalog = catalog or load_catalog()
+    here = gpu_gib()
+    refresh = refresh_job([name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here])
     return dg.Definitions(
         assets=[
             *raw_assets(catalog),
             *split_assets(catalog),
             *document_assets(),
             *factor_assets(catalog),
+            *tuning_assets(catalog),
             *embedding_assets(catalog),
             *profile_assets(catalog),
             *score_assets(catalog),
             *metric_assets(catalog),
-            *leaderboard_assets(catalog),
+            *leaderboard_assets(catalog, gpu_gib=here),
             *report_assets(catalog),
         ],
-        jobs=[REFRESH],
+        jobs=[refresh, BACKFILL],
         sensors=[
             watch_sensor(
                 lambda: raw_files_present(catalog),
+                job=refresh,
                 seconds=catalog.automation.watch_seconds,
                 on=catalog.automation.watch,
             )
         ],
-        schedules=[nightly_schedule(cron=catalog.automation.nightly_cron, on=catalog.automation.nightly)],
+        schedules=[nightly_schedule(job=refresh, cron=catalog.automation.nightly_cron, on=catalog.automation.nightly)],
         loggers={"terminal": terminal_logger},
         # two processes: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"forkserver": {}}}),
-        resources={"io_manager": table_store(catalog, storage)},
+        resources={
+            "io_manager": table_store(catalog, storage),
+            "gpu": GpuResource(device=catalog.gpu.device, wait_seconds=catalog.gpu.wait_seconds),
+        },
     )
 
 

@@ -14,8 +14,9 @@ from upath import UPath
 
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.environment import dagster_home, storage_url
+from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.storage import replace_file
-from hybrid_assets.recommender.encoders import EncoderUnavailable, encoder_fingerprint, weights_folder
+from hybrid_assets.recommender.encoder_weights import EncoderUnavailable, check_weights, weights_folder
 
 PACKAGES = (
     "dagster", "cornac", "torch", "transformers", "sentence-transformers", "peft", "bitsandbytes", "polars",
@@ -35,7 +36,7 @@ class Finding:
 
 def examine(catalog: Catalog) -> list[Finding]:
     """Everything, in the order in which a person would mend it."""
-    return [_python(), *_packages(), _gpu(), *_weights(catalog), _storage(), _home()]
+    return [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib()), _storage(), _home()]
 
 
 def _python() -> Finding:
@@ -58,16 +59,21 @@ def _gpu() -> Finding:
 
     if not torch.cuda.is_available():
         build = "built for the CPU" if torch.version.cuda is None else "built for CUDA, sees no GPU"
-        return Finding("GPU", True, f"none (torch {build}); everything in the default catalog runs without one")
+        return Finding("GPU", True, f"none (torch {build}); encoders that need one are left out, all else runs")
     free, total = torch.cuda.mem_get_info()
     return Finding("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
 
 
-def _weights(catalog: Catalog) -> Iterator[Finding]:
+def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
     for name, encoder in catalog.encoders.items():
+        if encoder.weights is None:
+            continue  # fine-tuned: its base is examined
+        if encoder.gpu_gib > gpu:
+            yield Finding(f"encoder {name}", True, f"left out: needs a GPU with {encoder.gpu_gib:g} GiB")
+            continue
         try:
             folder = weights_folder(encoder.weights, encoder.revision)
-            encoder_fingerprint(folder, sha256=encoder.sha256, prompt=encoder.prompt, max_length=encoder.max_length)
+            check_weights(folder, encoder.sha256)
             checked = "SHA-256 as expected" if encoder.sha256 else "no sha256 in the catalog to check against"
             yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
         except EncoderUnavailable as error:

@@ -26,3 +26,8 @@ def storage_url() -> str:
 def raw_cache() -> Path:
     """HYBRID_RAW, else `data/raw/` of the project: where downloaded datasets are kept."""
     return Path(os.environ.get("HYBRID_RAW") or project_folder() / "data" / "raw").absolute()
+
+
+def checkpoints_folder() -> Path:
+    """HYBRID_CHECKPOINTS, else `data/checkpoints/` of the project: where a training that was killed goes on from."""
+    return Path(os.environ.get("HYBRID_CHECKPOINTS") or project_folder() / "data" / "checkpoints").absolute()

@@ -134,14 +134,7 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     Raises:
         NotFound: the asset has no table.
     """
-    stamps: dict[str, Stamp] = {}
-    waiting = [asset]
-    while waiting:
-        name = waiting.pop(0)
-        stamp = store.stamp(dg.AssetKey(name.split("/"))) if name not in stamps else None
-        if stamp is not None:
-            stamps[name] = stamp
-            waiting += stamp.inputs
+    stamps = store.lineage(dg.AssetKey(asset.split("/")))
     if not stamps:
         raise NotFound(f"{asset} has no table at {store.url}; check the name in the web UI, or run hybrid-assets run")
     return stamps

@@ -1,41 +1,50 @@
 """movie_documents -> embeddings/<encoder>: one asset for each text encoder of the catalog."""
 
+import tempfile
+from pathlib import Path
+
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.assets.tuning import encoder_spec, gpu_need, tuned_key
 from hybrid_assets.catalog import Catalog, EncoderSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.embeddings import update_embeddings
-from hybrid_assets.recommender.encoders import encode, encoder_fingerprint, load_encoder, weights_folder
+from hybrid_assets.recommender.encoder_weights import base_fingerprint, weights_folder
+from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.towers import Vectors
+from hybrid_assets.recommender.tuning import load_tuned, tuned_fingerprint
 
 
 def embedding_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """embeddings/<encoder> for every encoder."""
-    return [_embedding_asset(name, settings) for name, settings in catalog.encoders.items()]
+    return [_embedding_asset(name, settings, catalog) for name, settings in catalog.encoders.items()]
 
 
-def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinition:
-    def fingerprint() -> str:
-        return encoder_fingerprint(
-            weights_folder(settings.weights, settings.revision),
-            sha256=settings.sha256,
-            prompt=settings.prompt,
-            max_length=settings.max_length,
-        )
+def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.AssetsDefinition:
+    base = catalog.base_of(name)
+    spec, tuning = encoder_spec(base), settings.tuning
+    inputs = {"movie_documents": "movie_documents"}
+    if tuning:
+        inputs["tuned"] = tuned_key(name, tuning)
+    made_by = f"{settings.base}, fine-tuned" if tuning else spec.weights
 
     @incremental_asset(
         key=f"embeddings/{name}",
         group="embeddings",
-        version="1",
-        libraries=["sentence-transformers"],
-        inputs=["movie_documents"],
-        observed=lambda: {f"weights of {name}": fingerprint()[:16]},
+        version="2",
+        settings=[settings.keep_dimensions, settings.stored_as, settings.backend],
+        libraries=["sentence-transformers", *(["peft"] * bool(tuning)), *(["bitsandbytes"] * (spec.precision == "nf4"))],
+        inputs=inputs,
+        observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},
+        gpu=gpu_need(name, catalog),
         kinds=frozenset({"pytorch"}),
         tags={"encoder": name},
         description=(
-            f"Unit vector of each movie's document by the encoder {name} ({settings.weights}). A document is encoded "
-            "again only when its text or the encoder changed."
+            f"Unit vector of each movie's document by the encoder {name} ({made_by}). A document is encoded again only "
+            "when its text or the encoder changed."
+            + (f" Needs a GPU with {settings.gpu_gib:g} GiB free." if settings.gpu_gib else "")
         ),
         columns={
             "movie_id": "the movie",
@@ -48,17 +57,24 @@ def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinitio
             "vector": [("movie_documents", "document")],
         },
     )
-    def embeddings(step: Step, movie_documents: pl.LazyFrame) -> Computed:
+    def embeddings(step: Step, movie_documents: pl.LazyFrame, tuned: pl.LazyFrame | None = None) -> Computed:
         def encode_new(documents: list[str]) -> Vectors:
             step.say(f"encoding {len(documents):,} documents with {name}")
-            folder = weights_folder(settings.weights, settings.revision)
-            encoder = load_encoder(folder, max_length=settings.max_length)
+            folder = weights_folder(spec.weights, spec.revision)
+            if tuning is None:
+                encoder = load_encoder(spec, folder, device=step.device, backend=settings.backend)
+            else:
+                with tempfile.TemporaryDirectory() as scratch:
+                    learnt = step.store.get_folder(dg.AssetKey(tuned_key(name, tuning).split("/")), Path(scratch))
+                    encoder = load_tuned(spec, folder, learnt, tuning.method, device=step.device)
             vectors = encode(
                 encoder,
                 documents,
-                prompt=settings.prompt,
+                prompt=spec.prompt,
                 batch_size=settings.batch_size,
+                dimensions=settings.keep_dimensions,
                 progress=step.progress("documents"),
+                say=step.say,
             )
             if settings.dimensions not in (None, vectors.shape[1]):
                 raise ValueError(
@@ -67,12 +83,16 @@ def _embedding_asset(name: str, settings: EncoderSettings) -> dg.AssetsDefinitio
                 )
             return vectors
 
+        fingerprint = base_fingerprint(spec)
+        if tuned is not None:
+            fingerprint = tuned_fingerprint(fingerprint, content_hash(tuned.collect()))
         previous = step.previous()
         table, encoded = update_embeddings(
             movie_documents.collect(),
             None if previous is None else previous.collect(),
-            fingerprint(),
+            f"{fingerprint} {settings.keep_dimensions} {settings.backend}",
             encode_new,
+            stored_as=settings.stored_as,
         )
         step.say(f"{encoded:,} texts encoded for {table.height:,} documents; every other vector was known")
         return Computed(

@@ -3,17 +3,28 @@
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, PublishedRow
+from hybrid_assets.catalog import Catalog, PublishedRow, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.intervals import METRICS
 
 # The dataset on which the paper's Table I was measured.
 PUBLISHED_ON = "ml-latest-small"
 PUBLISHED_K = 25
+MATERIALIZED = "materialized"
 
 
-def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """The leaderboard."""
+# What all rows must have been made from to be compared.
+SHARED = ("train_ratings", "test_ratings", "movie_documents")
+
+
+def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDefinition]:
+    """The leaderboard.
+
+    Args:
+        catalog: settings.
+        gpu_gib: memory of the GPU of this machine, 0 without one; what needs more cannot be materialized here.
+    """
     evaluation = catalog.evaluation
     split = f"random per user, {catalog.split.test_share:g} test, seed {catalog.split.seed}"
     comparable = catalog.dataset == PUBLISHED_ON and evaluation.k == PUBLISHED_K
@@ -33,10 +44,17 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     for figure in PublishedRow.model_fields:
         columns[f"published_{figure}"] = "what the paper prints for this system"
 
+    missing = {name: _why_missing(catalog, system, gpu_gib) for name, system in catalog.systems.items()}
+
+    def states(store: TableStore) -> dict[str, str]:
+        """Why a system has no row of figures, as it is now; part of what the leaderboard is made from."""
+        return {f"state of {name}": _state(store, name, catalog, missing[name]) for name in catalog.systems}
+
     @incremental_asset(
         key="leaderboard",
         group="leaderboard",
-        version="1",
+        version="2",
+        observed=states,
         settings=[split, evaluation.k, {name: row and row.model_dump() for name, row in published.items()}],
         inputs={name: f"metrics/{name}" for name in catalog.systems},
         optional=list(catalog.systems),
@@ -46,11 +64,12 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     def leaderboard(step: Step, **metrics: pl.LazyFrame | None) -> Computed:
         """Every system with its metrics and their intervals, best NDCG first; the paper's figures beside ours."""
         rows = []
+        state = states(step.store)
         for name, table in metrics.items():
             row = dict.fromkeys(columns)
-            state = "materialized" if table is not None else f"not materialized: hybrid-assets run, system {name}"
-            row |= {"system": name, "state": state, "dataset": catalog.dataset, "split": split, "k": evaluation.k}
-            if table is not None:
+            told = state[f"state of {name}"]
+            row |= {"system": name, "state": told, "dataset": catalog.dataset, "split": split, "k": evaluation.k}
+            if table is not None and told == MATERIALIZED:
                 for metric, value, low, high, users in table.collect().iter_rows():
                     row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high, "users": users}
             paper = published[name]
@@ -69,3 +88,26 @@ def leaderboard_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         return Computed(board, numbers)
 
     return [leaderboard]
+
+
+def _why_missing(catalog: Catalog, system: SystemSettings, gpu_gib: float) -> str:
+    encoder = catalog.encoders[system.encoder] if system.encoder else None
+    if encoder is not None and encoder.gpu_gib > gpu_gib:
+        return f"needs a GPU with {encoder.gpu_gib:g} GiB: not materialized here"
+    if encoder is not None and not encoder.refresh:
+        return f"not materialized: hybrid-assets backfill {system.encoder}"
+    return "not materialized: hybrid-assets run"
+
+
+def _state(store: TableStore, name: str, catalog: Catalog, why_missing: str) -> str:
+    made_from = store.lineage(dg.AssetKey(["metrics", name]))
+    if not made_from:
+        return why_missing
+    for shared in SHARED:
+        now = store.stamp(dg.AssetKey(shared))
+        versions = {stamp.inputs[shared] for stamp in made_from.values() if shared in stamp.inputs}
+        if now is not None and versions - {now.data_version}:
+            encoder = catalog.systems[name].encoder
+            command = f"backfill {encoder}" if encoder else "run"
+            return f"stale, made from other {shared}: hybrid-assets {command}"
+    return MATERIALIZED

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from hybrid_assets.orchestration.jobs import REFRESH
+from hybrid_assets.orchestration.jobs import REFRESH, Job
 
 # The hash of the raw files that a run was launched for.
 RAW_TAG = "hybrid_assets/raw_files"
@@ -25,18 +25,21 @@ MOST_TRIES = 6
 RUNS_LOOKED_AT = 50
 
 
-def watch_sensor(files: Callable[[], list[Path]], *, seconds: int, on: bool) -> dg.SensorDefinition:
+def watch_sensor(
+    files: Callable[[], list[Path]], *, job: Job, seconds: int, on: bool
+) -> dg.SensorDefinition:
     """The sensor `watch_raw_files`.
 
     Args:
         files: the raw files that exist now, in a fixed order.
+        job: what it launches, `refresh`.
         seconds: how often to look, at least.
         on: whether it runs unless switched off in the UI.
     """
 
     @dg.sensor(
         name="watch_raw_files",
-        job=REFRESH,
+        job=job,
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
         description="Launches `refresh` when the content of the raw files is not what the last good refresh saw.",
@@ -64,11 +67,11 @@ def watch_sensor(files: Callable[[], list[Path]], *, seconds: int, on: bool) -> 
     return watch_raw_files
 
 
-def nightly_schedule(*, cron: str, on: bool) -> dg.ScheduleDefinition:
+def nightly_schedule(*, job: Job, cron: str, on: bool) -> dg.ScheduleDefinition:
     """The schedule `nightly_refresh`."""
     return dg.ScheduleDefinition(
         name="nightly_refresh",
-        job=REFRESH,
+        job=job,
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description="Launches `refresh` every night; a night in which nothing changed computes nothing.",
@@ -86,7 +89,7 @@ def _digest(files: list[Path]) -> str:
 
 def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no refresh is to be launched for these files, or None."""
-    runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH.name), limit=RUNS_LOOKED_AT)
+    runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH), limit=RUNS_LOOKED_AT)
     if any(not record.dagster_run.is_finished for record in runs):
         return "a refresh is under way; the files are looked at again when it is over"
     failed_ends: list[float] = []

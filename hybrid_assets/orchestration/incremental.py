@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import settings_digest
+from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 
 OWNERS = ["team:hybrid-assets"]
@@ -47,6 +48,10 @@ class Step:
     key: dg.AssetKey
     store: TableStore
     context: dg.AssetExecutionContext
+    # hash of the code version and all inputs: the same for two steps that would compute the same
+    identity: str
+    # torch device
+    device: str
 
     def say(self, message: str) -> None:
         """Tell the person who watches, in the terminal and in the UI."""
@@ -59,18 +64,26 @@ class Step:
     def progress(self, unit: str) -> Callable[[int, int | None], None]:
         """A callback for long work: (done, total) becomes `1,024 of 9,066 documents, 310/s, 26 s left`."""
         started = time.monotonic()
-        last_said = started
+        now_and_then = self.now_and_then()
 
         def report(done: int, total: int | None) -> None:
-            nonlocal last_said
-            now = time.monotonic()
-            if now - last_said < PROGRESS_SECONDS and done != total:
-                return
-            last_said = now
-            rate = done / max(now - started, 1e-9)
-            self.say(f"{done:,} {unit}, {rate:,.0f}/s" if total is None else _of_total(done, total, unit, rate))
+            rate = done / max(time.monotonic() - started, 1e-9)
+            told = f"{done:,} {unit}, {rate:,.0f}/s" if total is None else _of_total(done, total, unit, rate)
+            now_and_then(told, done == total)
 
         return report
+
+    def now_and_then(self) -> Callable[[str, bool], None]:
+        """A callback (message, last one): says the message, but not more often than people can read."""
+        last_said = time.monotonic()
+
+        def tell(message: str, last: bool) -> None:
+            nonlocal last_said
+            if last or time.monotonic() - last_said >= PROGRESS_SECONDS:
+                last_said = time.monotonic()
+                self.say(message)
+
+        return tell
 
 
 def _of_total(done: int, total: int, unit: str, rate: float) -> str:
@@ -89,8 +102,9 @@ def incremental_asset(
     settings: Sequence[object] = (),
     libraries: Sequence[str] = (),
     parts: Mapping[str, Callable[[pl.LazyFrame], str]] | None = None,
-    observed: Callable[[], Mapping[str, str]] | None = None,
+    observed: Callable[[TableStore], Mapping[str, str]] | None = None,
     always: bool = False,
+    gpu: GpuNeed | None = None,
     kinds: frozenset[str] = frozenset(),
     tags: Mapping[str, str] | None = None,
     lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
@@ -110,6 +124,7 @@ def incremental_asset(
         parts: parameter name -> version of the part of that input the result depends on, in place of the whole's.
         observed: versions of inputs outside the graph (weights on disk); computed at every run.
         always: compute at every run (an asset that looks at the outside world).
+        gpu: what it needs of the GPU; asked for only when there is something to compute.
         kinds: what the UI shows on the asset, beside parquet.
         tags: for selections such as `tag:encoder=minilm`.
         lineage: column -> (input key, its column) that it comes from.
@@ -136,9 +151,10 @@ def incremental_asset(
             code_version=code_version,
             kinds={"parquet", *kinds},
             owners=OWNERS,
-            tags=tags,
+            tags={**(tags or {}), **(TAG if gpu else {})},
+            pool=POOL if gpu else None,
             description=description or function.__doc__,
-            required_resource_keys={"io_manager"},
+            required_resource_keys={"io_manager", *({"gpu"} if gpu else set())},
             output_required=True,
         )
         def asset(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult[Any]:
@@ -147,7 +163,7 @@ def incremental_asset(
                 made_from = {
                     input_key.to_user_string(): _version(store, input_key, (parts or {}).get(name), tables[name])
                     for name, input_key in upstream.items()
-                } | dict(observed() if observed else {})
+                } | dict(observed(store) if observed else {})
             last = store.stamp(asset_key)
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
@@ -159,9 +175,11 @@ def incremental_asset(
 
             if last and (last.code_version, last.inputs) == (code_version, made_from) and not always:
                 return unchanged(last)
+            device = context.resources.gpu.claim(gpu) if gpu else "cpu"
+            step = Step(asset_key, store, context, settings_digest(key, code_version, made_from), device)
             started = time.monotonic()
             with _clear_failures(key):
-                computed = function(Step(asset_key, store, context), **tables)
+                computed = function(step, **tables)
             _check_columns(key, computed.table, columns)
             stamp = Stamp(key, code_version, made_from, content_hash(computed.table), computed.numbers, computed.notes)
             if stamp == last:

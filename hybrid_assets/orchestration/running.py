@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from hybrid_assets.orchestration.jobs import REFRESH
+from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RunOutcome:
 
 
 def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetSelection | None = None) -> RunOutcome:
-    """Materialize a selection (None: everything) and wait for it.
+    """Materialize a selection (None: the job `refresh`) and wait for it.
 
     Args:
         definitions: the code location.
@@ -48,7 +48,7 @@ def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetS
     keys = None if selection is None else list(selection.resolve(definitions.resolve_asset_graph()))
     started = time.monotonic()
     with dg.DagsterInstance.get() as instance:
-        result = definitions.resolve_job_def(REFRESH.name).execute_in_process(
+        result = definitions.resolve_job_def(REFRESH if selection is None else BACKFILL.name).execute_in_process(
             instance=instance,
             asset_selection=keys,
             run_config={"loggers": {"terminal": {}}},

@@ -177,6 +177,67 @@ class TableStore(dg.ConfigurableIOManager):
                 allow_retries=False,
             ) from error
 
+    def lineage(self, key: dg.AssetKey) -> dict[str, Stamp]:
+        """The stamp of an asset and of everything it came from, the asset first; empty where it has no table."""
+        stamps: dict[str, Stamp] = {}
+        waiting = [key.to_user_string()]
+        while waiting:
+            name = waiting.pop(0)
+            stamp = self.stamp(dg.AssetKey(name.split("/"))) if name not in stamps else None
+            if stamp is not None:
+                stamps[name] = stamp
+                waiting += stamp.inputs
+        return stamps
+
+    def put_folder(self, key: dg.AssetKey, folder: Path) -> pl.DataFrame:
+        """Store a folder's files beside the asset's table, and return the table that names them.
+
+        They lie under a name of their content, so that the last version stays until the table is replaced; versions
+        that no table names any more are deleted.
+        """
+        files = sorted(file for file in folder.rglob("*") if file.is_file())
+        rows = []
+        for file in files:
+            content = file.read_bytes()
+            name = file.relative_to(folder).as_posix()
+            rows.append({"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+        table = pl.DataFrame(rows)
+        kept = {content_hash(table)}
+        if self.exists(key):
+            kept.add(content_hash(self.scan(key).collect()))
+        place = self.path(key, "")
+        for old in place.iterdir() if place.exists() else []:
+            if old.name not in kept:
+                old.fs.rm(old.path, recursive=True)
+        for file in files:
+            replace_file(place / content_hash(table) / file.relative_to(folder).as_posix(), file.read_bytes())
+        return table
+
+    def get_folder(self, key: dg.AssetKey, scratch: Path) -> Path:
+        """The files that an asset's table names, verified, as a local folder.
+
+        Args:
+            key: the asset.
+            scratch: empty folder that files from elsewhere than a local disk are copied to.
+
+        Raises:
+            dagster.Failure: a file is missing or is not the one the table names.
+        """
+        table = self.scan(key).collect()
+        place = self.path(key, "") / content_hash(table)
+        local = place.protocol in ("", "file", "local")
+        for name, expected in table.select("file", "sha256").iter_rows():
+            file = place / name
+            if not file.exists() or hashlib.sha256(content := file.read_bytes()).hexdigest() != expected:
+                raise dg.Failure(
+                    f"{file}: missing or changed since it was written. Delete {self.path(key)} and run again: it will "
+                    "be made anew",
+                    allow_retries=False,
+                )
+            if not local:
+                replace_file(UPath(scratch / name), content)
+        return Path(place.path) if local else scratch
+
     def handle_output(self, context: dg.OutputContext, obj: StampedTable) -> None:
         """Write a table and its stamp as one file."""
         content = io.BytesIO()

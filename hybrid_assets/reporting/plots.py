@@ -251,6 +251,23 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
         return _png(figure)
 
 
+def training_plot(
+    losses: Sequence[tuple[int, float]], recalls: Sequence[tuple[int, float]], k: int, kept: int
+) -> bytes:
+    """Loss, and recall@k on validation, over the steps of a training; the step whose weights were kept is marked."""
+    with _figure(7.2, 2.8) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(*zip(*losses, strict=True) if losses else ([], []), color=BLUE)
+        left.set(title="Training loss", xlabel="step")
+        if recalls:
+            right.plot(*zip(*recalls, strict=True), color=VERMILLION, marker="o")
+            right.axvline(kept, color=MUTED, linewidth=1, linestyle="--")
+        right.set(title=f"Recall@{k} on validation (dashed: kept)", xlabel="step")
+        for axes in (left, right):
+            axes.set_ylim(bottom=0)
+        return _png(figure)
+
+
 def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
     rows = measured(leaderboard)
     if not rows:

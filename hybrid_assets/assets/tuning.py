@@ -1,0 +1,212 @@
+"""train_ratings + movie_documents -> contrastive_pairs -> encoders/<name>, adapters/<name>: fine-tuned encoders."""
+
+import base64
+import shutil
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.catalog import Catalog, EncoderSettings, TuningSettings
+from hybrid_assets.environment import checkpoints_folder
+from hybrid_assets.orchestration.gpu import GpuNeed
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.contrastive_pairs import contrastive_pairs, leaked_pairs
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, base_fingerprint, weights_folder
+from hybrid_assets.recommender.tables import fold_of, model_towers
+from hybrid_assets.recommender.tuning import Progress, Recipe, training_memory_gib, tune
+from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
+from hybrid_assets.reporting.plots import training_plot
+
+# Tokens of a text for the estimate of memory, where the catalog sets no limit.
+TOKENS = 128
+
+
+def tuning_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """contrastive_pairs, and encoders/<name> or adapters/<name> for every encoder that is fine-tuned."""
+    return [
+        _pairs_asset(catalog),
+        *(_tuned_asset(name, settings, catalog) for name, settings in catalog.encoders.items() if settings.tuning),
+    ]
+
+
+def tuned_key(name: str, tuning: TuningSettings) -> str:
+    """Key of the asset that holds what an encoder learnt."""
+    return f"{'adapters' if tuning.method == 'lora' else 'encoders'}/{name}"
+
+
+def encoder_spec(settings: EncoderSettings) -> EncoderSpec:
+    """An entry with weights, as the science takes it."""
+    if settings.weights is None:
+        raise RuntimeError("an encoder that is fine-tuned has the spec of its base")
+    return EncoderSpec(
+        settings.weights,
+        settings.revision,
+        settings.sha256,
+        settings.pooling,
+        settings.prompt,
+        settings.max_length,
+        settings.precision,
+    )
+
+
+def gpu_need(name: str, catalog: Catalog) -> GpuNeed | None:
+    """What an encoder's assets ask of the GPU, and which encoder, tuned like it or not, runs without one."""
+    settings = catalog.encoders[name]
+    if settings.gpu_gib == 0:
+        return None
+    runnable = [other for other, it in catalog.encoders.items() if it.gpu_gib == 0]
+    alike = [other for other in runnable if (catalog.encoders[other].tuning is None) == (settings.tuning is None)]
+    return GpuNeed(settings.gpu_gib, name, next(iter(alike or runnable), None))
+
+
+def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    settings, liked = catalog.pairs, catalog.evaluation.relevance_threshold
+
+    @incremental_asset(
+        key="contrastive_pairs",
+        group="tuning",
+        version="1",
+        settings=[settings, liked],
+        libraries=["numpy"],
+        inputs=["train_ratings", "test_ratings"],
+        columns={
+            "reading": '"notebook": pairs of liked movies (the paper\'s code); "text": with negatives (its text)',
+            "user_id": "whose ratings made the pair",
+            "anchor_id": "a movie the user liked",
+            "other_id": "another: liked where the label is 1, disliked or unseen where it is 0",
+            "label": "1: to be brought together, 0: to be kept apart",
+        },
+        lineage={
+            "user_id": [("train_ratings", "user_id")],
+            "anchor_id": [("train_ratings", "movie_id")],
+            "other_id": [("train_ratings", "movie_id")],
+            "label": [("train_ratings", "rating")],
+        },
+    )
+    def pairs(step: Step, train_ratings: pl.LazyFrame, test_ratings: pl.LazyFrame) -> Computed:
+        """Pairs of movies that fine-tuned encoders learn from: of train without its validation part, seeded."""
+        train = train_ratings.collect()
+        learnt = fold_of(train, "fit")
+        table = contrastive_pairs(
+            learnt,
+            liked=liked,
+            disliked=settings.disliked,
+            per_user=settings.per_user,
+            most=settings.most,
+            seed=settings.seed,
+        )
+        held_out = pl.concat([rows.select("user_id", "movie_id") for rows in (train, test_ratings.collect())])
+        leaked = leaked_pairs(table, learnt, held_out)
+        if leaked.height:
+            raise ValueError(f"{leaked.height} pairs know held-out ratings, the first {leaked.row(0, named=True)}")
+        of_user = table.filter(pl.col("reading") == "notebook").group_by("user_id").len()["len"]
+        return Computed(
+            table,
+            {
+                "users": of_user.len(),
+                "pairs": int(of_user.sum()),
+                "mean_pairs_of_a_user": round(float(of_user.to_numpy().mean()), 2),
+                "negatives": table.filter(pl.col("label") == 0).height,
+                "leaked_pairs": leaked.height,
+            },
+        )
+
+    return pairs
+
+
+def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.AssetsDefinition:
+    tuning = settings.tuning
+    if tuning is None:
+        raise RuntimeError(f"{name} is not fine-tuned")
+    spec, liked, k = encoder_spec(catalog.base_of(name)), catalog.evaluation.relevance_threshold, catalog.evaluation.k
+    inputs = {
+        "contrastive_pairs": "contrastive_pairs",
+        "movie_documents": "movie_documents",
+        "train_ratings": "train_ratings",
+    }
+    if tuning.align_with:
+        inputs["factors"] = f"factors/{tuning.align_with}"
+    what = "a LoRA adapter over" if tuning.method == "lora" else "all weights of"
+    need = gpu_need(name, catalog)
+
+    @incremental_asset(
+        key=tuned_key(name, tuning),
+        group="tuning",
+        version="1",
+        settings=[tuning, liked, k],
+        libraries=["torch", "transformers", "sentence-transformers", "peft", *(["bitsandbytes"] * (spec.precision == "nf4"))],
+        inputs=inputs,
+        observed=lambda store: {f"weights of {settings.base}": base_fingerprint(spec)[:16]},
+        gpu=need,
+        kinds=frozenset({"pytorch", "huggingface"}),
+        tags={"encoder": name},
+        description=(
+            f"Fine-tuned on contrastive pairs: {what} {settings.base} ({spec.weights}), loss `{tuning.loss}`. Killed "
+            "while it trains, it goes on from its last checkpoint."
+            + (f" Needs a GPU with {settings.gpu_gib:g} GiB free." if need else "")
+        ),
+        columns={"file": "beside the table, in a folder named by its content", "bytes": "size", "sha256": "content"},
+        lineage={"sha256": [("contrastive_pairs", "anchor_id"), ("movie_documents", "document")]},
+    )
+    def tuned(
+        step: Step,
+        contrastive_pairs: pl.LazyFrame,
+        movie_documents: pl.LazyFrame,
+        train_ratings: pl.LazyFrame,
+        factors: pl.LazyFrame | None = None,
+    ) -> Computed:
+        documents, train = movie_documents.collect(), train_ratings.collect()
+        recipe = Recipe(**tuning.model_dump(exclude={"align_with"}))
+        folder = weights_folder(spec.weights, spec.revision)
+        if need:
+            estimate = training_memory_gib(spec, folder, recipe, spec.max_length or TOKENS)
+            step.say(f"training needs about {estimate:.1f} GiB of GPU memory; {need.gib:g} GiB are free")
+        scratch = checkpoints_folder() / f"{name}-{step.identity}"
+        result = scratch / "result"
+        shutil.rmtree(result, ignore_errors=True)
+        now_and_then = step.now_and_then()
+
+        def show(moment: Progress) -> None:
+            now_and_then(
+                f"step {moment.step:,} of {moment.steps:,}, loss {moment.loss:.3f}, "
+                f"{moment.examples_per_second:.0f} pairs/s, {moment.seconds_left:,.0f} s left",
+                moment.step == moment.steps,
+            )
+
+        history = tune(
+            spec,
+            folder,
+            tuning_data(
+                documents,
+                contrastive_pairs.collect(),
+                train,
+                loss=tuning.loss,
+                liked=liked,
+                towers=None if factors is None else model_towers(factors, "fit"),
+            ),
+            recipe,
+            validation=validation_likes(documents, train, liked=liked, k=k, seed=tuning.seed),
+            checkpoints=scratch,
+            result=result,
+            device=step.device,
+            on_progress=show,
+            say=step.say,
+        )
+        table = step.store.put_folder(step.key, result)
+        shutil.rmtree(scratch)
+        curve = training_plot(history.losses, history.recalls, k, history.best_step)
+        numbers: dict[str, float | int | str] = {
+            "trained_weights": history.trainable,
+            "trained_share": round(history.trainable / history.weights, 6),
+            "steps": history.losses[-1][0] if history.losses else 0,
+            "kept_step": history.best_step,
+        }
+        if history.losses:
+            numbers["loss"] = round(history.losses[-1][1], 4)
+        if history.recalls:
+            numbers["validation_recall_before"] = round(history.recalls[0][1], 4)
+            numbers["validation_recall"] = round(dict(history.recalls).get(history.best_step, history.recalls[-1][1]), 4)
+        notes = {"training": f"![training](data:image/png;base64,{base64.b64encode(curve).decode()})"}
+        return Computed(table, numbers, notes)
+
+    return tuned

