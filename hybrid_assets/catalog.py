@@ -119,6 +119,8 @@ class PairSettings(_Settings):
     """Such pairs in all, at most."""
     disliked: float = 2.5
     """A rating of at most this makes a movie disliked; liked is evaluation.relevance_threshold."""
+    cold_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the movies that no pair holds, so that encoders are judged on movies they never learnt from."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the draws."""
 
@@ -339,7 +341,9 @@ class Catalog(_Settings):
         for name, encoder in self.encoders.items():
             base = self.encoders[encoder.base] if encoder.base else encoder
             if base.base is not None:
-                raise ValueError(f"encoders.{name}.base = {encoder.base!r} is itself fine-tuned; name what it came from")
+                raise ValueError(
+                    f"encoders.{name}.base = {encoder.base!r} is itself fine-tuned; name what it came from"
+                )
             if encoder.tuning is not None and encoder.tuning.method == "full" and base.precision == "nf4":
                 raise ValueError(f"encoders.{name}.tuning: 4-bit weights cannot be trained; use method = 'lora'")
         return self

@@ -7,6 +7,7 @@ import dagster as dg
 
 from hybrid_assets.assets.documents import document_assets
 from hybrid_assets.assets.embeddings import embedding_assets
+from hybrid_assets.assets.encoder_metrics import encoder_metric_assets
 from hybrid_assets.assets.factors import factor_assets
 from hybrid_assets.assets.leaderboard import leaderboard_assets
 from hybrid_assets.assets.metrics import metric_assets
@@ -51,6 +52,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *profile_assets(catalog),
             *score_assets(catalog),
             *metric_assets(catalog),
+            *encoder_metric_assets(catalog),
             *leaderboard_assets(catalog, gpu_gib=here),
             *report_assets(catalog),
         ],

@@ -28,6 +28,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
     inputs = {"movie_documents": "movie_documents"}
     if tuning:
         inputs["tuned"] = tuned_key(name, tuning)
+    quantised = ["bitsandbytes"] if spec.precision == "nf4" else []
     made_by = f"{settings.base}, fine-tuned" if tuning else spec.weights
 
     @incremental_asset(
@@ -35,7 +36,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         group="embeddings",
         version="2",
         settings=[settings.keep_dimensions, settings.stored_as, settings.backend],
-        libraries=["sentence-transformers", *(["peft"] * bool(tuning)), *(["bitsandbytes"] * (spec.precision == "nf4"))],
+        libraries=["sentence-transformers", *(["peft"] if tuning else []), *quantised],
         inputs=inputs,
         observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},
         gpu=gpu_need(name, catalog),

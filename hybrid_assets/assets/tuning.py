@@ -10,7 +10,7 @@ from hybrid_assets.catalog import Catalog, EncoderSettings, TuningSettings
 from hybrid_assets.environment import checkpoints_folder
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.contrastive_pairs import contrastive_pairs, leaked_pairs
+from hybrid_assets.recommender.contrastive_pairs import cold_movies, contrastive_pairs, leaked_pairs
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, base_fingerprint, weights_folder
 from hybrid_assets.recommender.tables import fold_of, model_towers
 from hybrid_assets.recommender.tuning import Progress, Recipe, training_memory_gib, tune
@@ -68,7 +68,7 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
         version="1",
         settings=[settings, liked],
         libraries=["numpy"],
-        inputs=["train_ratings", "test_ratings"],
+        inputs=["movies", "train_ratings", "test_ratings"],
         columns={
             "reading": '"notebook": pairs of liked movies (the paper\'s code); "text": with negatives (its text)',
             "user_id": "whose ratings made the pair",
@@ -83,10 +83,11 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "label": [("train_ratings", "rating")],
         },
     )
-    def pairs(step: Step, train_ratings: pl.LazyFrame, test_ratings: pl.LazyFrame) -> Computed:
+    def pairs(step: Step, movies: pl.LazyFrame, train_ratings: pl.LazyFrame, test_ratings: pl.LazyFrame) -> Computed:
         """Pairs of movies that fine-tuned encoders learn from: of train without its validation part, seeded."""
         train = train_ratings.collect()
-        learnt = fold_of(train, "fit")
+        cold = cold_movies(movies.collect()["movie_id"].to_numpy(), settings.cold_share, settings.seed)
+        learnt = fold_of(train, "fit").filter(~pl.col("movie_id").is_in(cold.tolist()))
         table = contrastive_pairs(
             learnt,
             liked=liked,
@@ -108,6 +109,7 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "mean_pairs_of_a_user": round(float(of_user.to_numpy().mean()), 2),
                 "negatives": table.filter(pl.col("label") == 0).height,
                 "leaked_pairs": leaked.height,
+                "cold_movies": len(cold),
             },
         )
 
@@ -134,7 +136,13 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         group="tuning",
         version="1",
         settings=[tuning, liked, k],
-        libraries=["torch", "transformers", "sentence-transformers", "peft", *(["bitsandbytes"] * (spec.precision == "nf4"))],
+        libraries=[
+            "torch",
+            "transformers",
+            "sentence-transformers",
+            "peft",
+            *(["bitsandbytes"] * (spec.precision == "nf4")),
+        ],
         inputs=inputs,
         observed=lambda store: {f"weights of {settings.base}": base_fingerprint(spec)[:16]},
         gpu=need,
@@ -205,7 +213,9 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
             numbers["loss"] = round(history.losses[-1][1], 4)
         if history.recalls:
             numbers["validation_recall_before"] = round(history.recalls[0][1], 4)
-            numbers["validation_recall"] = round(dict(history.recalls).get(history.best_step, history.recalls[-1][1]), 4)
+            numbers["validation_recall"] = round(
+                dict(history.recalls).get(history.best_step, history.recalls[-1][1]), 4
+            )
         notes = {"training": f"![training](data:image/png;base64,{base64.b64encode(curve).decode()})"}
         return Computed(table, numbers, notes)
 

@@ -25,9 +25,7 @@ MOST_TRIES = 6
 RUNS_LOOKED_AT = 50
 
 
-def watch_sensor(
-    files: Callable[[], list[Path]], *, job: Job, seconds: int, on: bool
-) -> dg.SensorDefinition:
+def watch_sensor(files: Callable[[], list[Path]], *, job: Job, seconds: int, on: bool) -> dg.SensorDefinition:
     """The sensor `watch_raw_files`.
 
     Args:

@@ -6,7 +6,10 @@ Belongs here: what a command, a schedule or a person launches by name.
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as Job
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+# What Dagster calls a job before its graph is known; it has no public name.
+Job = UnresolvedAssetJobDefinition
 
 REFRESH = "refresh"
 
@@ -25,7 +28,7 @@ def refresh_job(left_out: Sequence[str]) -> Job:
     Args:
         left_out: encoders that need minutes, or a GPU that is not here.
     """
-    selection = dg.AssetSelection.all()
+    selection: dg.AssetSelection = dg.AssetSelection.all()
     for encoder in left_out:
         selection = selection - dg.AssetSelection.tag("encoder", encoder)
     return dg.define_asset_job(

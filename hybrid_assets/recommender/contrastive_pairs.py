@@ -21,6 +21,15 @@ PAIR_SCHEMA = {
 }
 
 
+def cold_movies(movie_ids: Ids, share: float, seed: int) -> Ids:
+    """Movies that no pair may hold, so that a tuned encoder can be judged on movies it never learnt from.
+
+    Each movie's draw has a seed of its own: a new movie does not change which of the others are cold.
+    """
+    drawn = [np.random.default_rng([seed, int(movie)]).random() for movie in movie_ids]
+    return movie_ids[np.array(drawn) < share]
+
+
 def contrastive_pairs(
     ratings: pl.DataFrame, *, liked: float, disliked: float, per_user: int, most: int, seed: int
 ) -> pl.DataFrame:
@@ -49,14 +58,14 @@ def contrastive_pairs(
     readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
     for (user,), rows in ratings.group_by("user_id", maintain_order=True):
         rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
-        generator = np.random.default_rng([seed, int(user)])  # type: ignore[call-overload]
+        generator = np.random.default_rng([seed, int(user)])
         pairs = _distinct_pairs(rated[stars >= liked], per_user, generator)
         if len(pairs) == 0:
             continue
         negatives = _negatives(pairs[:, 0], rated, rated[stars <= disliked], movies, generator)
-        positive = _pair_table(int(user), pairs, 1)  # type: ignore[call-overload]
+        positive = _pair_table(int(user), pairs, 1)
         readings["notebook"].append(positive)
-        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0)]))  # type: ignore[call-overload]
+        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0)]))
     if not readings["notebook"]:
         raise ValueError(
             f"no user rated two movies {liked:g} or more in train, so there is no pair to learn from; lower "
@@ -97,7 +106,7 @@ def leaked_pairs(pairs: pl.DataFrame, ratings: pl.DataFrame, held_out: pl.DataFr
 
 
 def _distinct_pairs(movies: Ids, count: int, generator: np.random.Generator) -> Ids:
-    """(pairs, 2): `count` of the n (n - 1) / 2 unordered pairs, drawn without replacement; all where there are fewer."""
+    """(pairs, 2): `count` of the n (n - 1) / 2 unordered pairs without replacement, or all."""
     n = len(movies)
     total = n * (n - 1) // 2
     if total == 0:

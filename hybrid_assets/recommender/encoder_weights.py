@@ -85,7 +85,7 @@ def gguf_file(folder: Path) -> Path | None:
     if (folder / "modules.json").exists() or not files:
         return None
     if len(files) > 1:
-        raise EncoderUnavailable(f"{folder}: holds {len(files)} GGUF files; keep the one to load in a folder of its own")
+        raise EncoderUnavailable(f"{folder}: {len(files)} GGUF files; keep the one to load in a folder of its own")
     return files[0]
 
 
@@ -117,7 +117,7 @@ def check_weights(folder: Path, sha256: str | None) -> None:
 
 def _is_hub_id(weights: str) -> bool:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils._validators import validate_repo_id
 
     if weights.count("/") != 1 or Path(weights).expanduser().is_dir():
         return False

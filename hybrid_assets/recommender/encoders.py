@@ -4,6 +4,7 @@ Belongs here: assembling and running an encoder. Does not: where its weights are
 (tuning.py), which documents need encoding again (embeddings.py).
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,28 +39,23 @@ def load_encoder(
     Raises:
         EncoderUnavailable: the folder holds no such weights, or nothing says how to pool.
     """
-    from sentence_transformers import SentenceTransformer
+    from safetensors import SafetensorError
     from transformers.utils import logging
 
     # reading local weights takes a moment; encoding shows its own progress
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     check_weights(folder, spec.sha256)
-    model_options = _model_options(spec, device)
-    if (folder / "modules.json").exists():
-        encoder = SentenceTransformer(
-            str(folder),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"use_safetensors": True, **model_options},
-        )
-    elif spec.pooling is None:
+    if not (folder / "modules.json").exists() and spec.pooling is None:
         raise EncoderUnavailable(
             f"{folder}: no modules.json says how tokens become one vector; set `pooling` in the catalog (lasttoken for "
             "a decoder such as Qwen3, mean for most others)"
         )
-    else:
-        encoder = _assemble(folder, spec.pooling, model_options, device)
+    try:
+        encoder = _read(spec, folder, _model_options(spec, device), device)
+    except (struct.error, OverflowError, SafetensorError) as error:
+        raise EncoderUnavailable(
+            f"{folder}: the weights cannot be read ({error}); the file is torn or not what it says; fetch it again"
+        ) from error
     if spec.max_length is not None:
         encoder.max_seq_length = spec.max_length
     _check_end_token(encoder, folder)
@@ -88,6 +84,20 @@ def _model_options(spec: EncoderSpec, device: str) -> dict[str, Any]:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
     return {"dtype": torch.bfloat16, "quantization_config": quantisation, "device_map": {"": device}}
+
+
+def _read(spec: EncoderSpec, folder: Path, model_options: dict[str, Any], device: str) -> "SentenceTransformer":
+    from sentence_transformers import SentenceTransformer
+
+    if spec.pooling is not None and not (folder / "modules.json").exists():
+        return _assemble(folder, spec.pooling, model_options, device)
+    return SentenceTransformer(
+        str(folder),
+        device=device,
+        local_files_only=True,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True, **model_options},
+    )
 
 
 def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], device: str) -> "SentenceTransformer":
@@ -148,10 +158,10 @@ def _keep_gradients_right(encoder: "SentenceTransformer") -> None:
     It happens at the first evaluation and makes every later gradient wrong (shared notes; bitsandbytes 2078 is
     related); tests/recommender/test_quantised.py compares gradients with a dense twin's.
     """
-    import bitsandbytes as bnb
+    from bitsandbytes.nn.modules import Linear4bit
 
     for module in encoder.modules():
-        if isinstance(module, bnb.nn.Linear4bit):
+        if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
 
 

@@ -5,7 +5,9 @@ stay the encoder's own. Needs the extra `onnx` (onnx, onnxscript, onnxruntime); 
 that do the same do not install beside transformers 5.23.
 """
 
+import logging
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +52,10 @@ def run_with_onnxruntime(encoder: "SentenceTransformer") -> None:
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    # what the exporter says is for its own developers
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         file = Path(folder) / "model.onnx"
         torch.onnx.export(
             TokenVectors(model),

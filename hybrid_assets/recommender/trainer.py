@@ -171,7 +171,7 @@ class _Trainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card is written, so nothing is computed for one."""
 
-    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         if (Path(checkpoint_path) / ADAPTER_FILE).exists():
             restore_adapter(self.model, Path(checkpoint_path))
         else:
@@ -182,13 +182,13 @@ class _RecallEvaluator(SentenceEvaluator):
     """Validation recall, in the form in which the trainer asks for it."""
 
     def __init__(self, data: TuningData, prompt: str, validation: Validation) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.primary_metric = RECALL
         self.documents = [data.documents[movie] for movie in validation.candidates]
         self.prompt = prompt
         self.validation = validation
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, model: SentenceTransformer, output_path: str | None = None, epoch: int = -1, steps: int = -1
     ) -> dict[str, float]:
         return {RECALL: validation_recall(encode(model, self.documents, prompt=self.prompt), self.validation)}
@@ -227,7 +227,9 @@ class _Watch(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self.loss = (logs or {}).get("loss", self.loss)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any) -> None:
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
         recall = (metrics or {}).get(f"eval_{RECALL}")
         if self.say and recall is not None:
             self.say(f"step {state.global_step}: recall on validation {recall:.4f}")
@@ -279,8 +281,8 @@ def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, rec
 def _bfloat16_pays(encoder: SentenceTransformer) -> bool:
     """Whether the hardware multiplies bfloat16 faster than float32."""
     if encoder.device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int) -> History:
@@ -290,7 +292,7 @@ def _history(log: list[dict[str, float]], trainable: int, weights: int, best_ste
     return History(losses, recalls, trainable, weights, best_step)
 
 
-class _quiet:  # noqa: N801 (reads as the function it stands for)
+class _quiet:
     """The library's loggers say nothing below an error while it trains."""
 
     def __enter__(self) -> None:

@@ -1,7 +1,7 @@
 """Fine-tuning an encoder on co-liked movies: what goes in, what comes out, and the check that it took effect.
 
-Belongs here: recipes, examples, saving and loading what was learnt. Does not: the training loop (trainer.py), the losses
-(losses.py), which pairs there are (contrastive_pairs.py). Needs torch, transformers, peft, bitsandbytes and
+Belongs here: recipes, examples, saving and loading what was learnt. Does not: the training loop (trainer.py), the
+losses (losses.py), which pairs there are (contrastive_pairs.py). Needs torch, transformers, peft, bitsandbytes and
 sentence-transformers only inside its functions.
 """
 
@@ -225,7 +225,9 @@ def add_adapter(encoder: "SentenceTransformer", recipe: Recipe) -> None:
         )
     torch.manual_seed(recipe.seed)
     encoder.add_adapter(
-        LoraConfig(r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=list(targets), task_type="FEATURE_EXTRACTION")
+        LoraConfig(
+            r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules=list(targets), task_type="FEATURE_EXTRACTION"
+        )
     )
     _trainable_in_float32(encoder)
 
@@ -355,7 +357,7 @@ def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: Recipe, tokens:
 
     config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     weights = sum(weight.numel() for weight in model.parameters())
     linear = sum(module.weight.numel() for module in model.modules() if isinstance(module, torch.nn.Linear))
     size = {"float32": 4.0, "bfloat16": 2.0}

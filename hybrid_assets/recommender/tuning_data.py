@@ -26,7 +26,13 @@ HISTORY = 20
 
 
 def tuning_data(
-    documents: pl.DataFrame, pairs: pl.DataFrame, train: pl.DataFrame, *, loss: str, liked: float, towers: TowerPair | None
+    documents: pl.DataFrame,
+    pairs: pl.DataFrame,
+    train: pl.DataFrame,
+    *,
+    loss: str,
+    liked: float,
+    towers: TowerPair | None,
 ) -> TuningData:
     """What an encoder learns from, of the part of train without validation.
 
@@ -55,7 +61,9 @@ def tuning_data(
     )
 
 
-def validation_likes(documents: pl.DataFrame, train: pl.DataFrame, *, liked: float, k: int, seed: int) -> Validation | None:
+def validation_likes(
+    documents: pl.DataFrame, train: pl.DataFrame, *, liked: float, k: int, seed: int
+) -> Validation | None:
     """A seeded sample of users with likes in both parts of train, and of the movies that are ranked for them.
 
     Args:
@@ -71,7 +79,12 @@ def validation_likes(documents: pl.DataFrame, train: pl.DataFrame, *, liked: flo
     movie_ids = documents["movie_id"].to_numpy()
     likes = train.filter(pl.col("rating") >= liked)
     learnt, held_out = (
-        dict(likes.filter(pl.col("validation") == part).group_by("user_id", maintain_order=True).agg("movie_id").iter_rows())
+        dict(
+            likes.filter(pl.col("validation") == part)
+            .group_by("user_id", maintain_order=True)
+            .agg("movie_id")
+            .iter_rows()
+        )
         for part in (False, True)
     )
     users = sorted(set(learnt) & set(held_out))

@@ -58,10 +58,14 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
         notes.append("Published: the paper's Table I.")
     table.add_column("Cover-\nage", justify="right", no_wrap=True)
     table.add_column("Pop.\nbias", justify="right", no_wrap=True)
-    without = [f"{row['system']}: no results, {row['state']}." for row in rows if not is_measured(row)]
-    table.caption = Text("\n".join([" ".join(notes), *without]))
+    reasons: dict[str, list[str]] = {}
     for row in rows:
-        cells = [Text(row["system"], style="" if is_measured(row) else "dim")]
+        if not is_measured(row):
+            reasons.setdefault(row["state"], []).append(row["system"])
+    without = [f"No results for {', '.join(systems)}: {state}." for state, systems in reasons.items()]
+    table.caption = Text("\n".join([" ".join(notes), *without]))
+    for row in filter(is_measured, rows):
+        cells = [Text(row["system"])]
         cells += [_with_interval(row, metric) for metric in _INTERVALS]
         if with_published:
             cells.append(_published_cell(row))

