@@ -40,14 +40,15 @@ class Graph:
     def run(self, selection: dg.AssetSelection | None = None) -> dict[str, bool]:
         """Materialize in this process; asset -> whether it was computed (False: unchanged).
 
-        Raises AssertionError with the message of a failed step.
+        Without a selection: what the job `refresh` selects. Raises AssertionError with the message of a failed step.
         """
         definitions = build_definitions(self.catalog, self.storage)
         assets = list(definitions.assets)
+        refreshed = definitions.resolve_job_def("refresh").asset_layer.executable_asset_keys
         result = dg.materialize(
             assets,
             resources=definitions.resources,
-            selection=selection,
+            selection=selection or dg.AssetSelection.assets(*refreshed),
             raise_on_error=False,
             instance=dg.DagsterInstance.ephemeral(),
         )

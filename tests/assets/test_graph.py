@@ -7,10 +7,11 @@ import pytest
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 
-SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook", "content_minilm"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *("factors/most_popular", "factors/pmf", "embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
+    *("contrastive_pairs", "encoder_metrics/minilm"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 
@@ -20,8 +21,16 @@ def all_specs(graph):
     return [spec for asset in definitions.assets for spec in asset.specs]
 
 
-def test_the_graph_has_exactly_these_assets(built):
-    assert {spec.key.to_user_string() for spec in all_specs(built)} == EXPECTED
+def test_a_refresh_makes_exactly_these_assets(built):
+    assert set(built.run()) == EXPECTED
+
+
+def test_every_encoder_has_its_branch(built):
+    known = {spec.key.to_user_string() for spec in all_specs(built)}
+    for encoder in built.catalog.encoders:
+        assert {f"{stage}/{encoder}" for stage in ("embeddings", "profiles", "encoder_metrics")} <= known
+        assert f"scores/content_{encoder}" in known
+    assert {"encoders/minilm_ft", "adapters/qwen3_4b_lora"} <= known
 
 
 def test_every_asset_explains_itself(built):
@@ -107,9 +116,9 @@ def test_a_setting_computes_what_depends_on_it(graph):
 
 def test_the_leaderboard_is_the_metrics_of_the_lists(built):
     board = built.table("leaderboard")
-    assert sorted(board["system"]) == sorted(SYSTEMS)
-    assert board["ndcg"].is_sorted(descending=True)
-    assert board["state"].unique().to_list() == ["materialized"]
+    assert sorted(board["system"]) == sorted(built.catalog.systems)
+    assert sorted(board.filter(state="materialized")["system"]) == sorted(SYSTEMS)
+    assert board.drop_nulls("ndcg")["ndcg"].is_sorted(descending=True)
     for system in SYSTEMS:
         users = built.table(f"user_metrics/{system}")
         row = board.row(by_predicate=pl.col("system") == system, named=True)
@@ -141,13 +150,13 @@ def test_the_report_is_one_page_that_needs_nothing_else(built):
 
 def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_reason(graph):
     settings = graph.catalog.model_dump()
-    settings["systems"]["content_minilm"] = {"encoder": "minilm"}
+    settings["systems"]["popular_minilm"] = {"model": "most_popular", "encoder": "minilm"}
     graph.catalog = Catalog.model_validate(settings)
     graph.run(dg.AssetSelection.assets("leaderboard"))
-    row = graph.table("leaderboard").row(by_predicate=pl.col("system") == "content_minilm", named=True)
+    row = graph.table("leaderboard").row(by_predicate=pl.col("system") == "popular_minilm", named=True)
     assert row["ndcg"] is None
     assert "not materialized" in row["state"]
     assert graph.computed() == {
-        *("scores/content_minilm", "user_metrics/content_minilm", "metrics/content_minilm"),
+        *("scores/popular_minilm", "user_metrics/popular_minilm", "metrics/popular_minilm"),
         *("leaderboard", "report"),
     }

@@ -8,7 +8,7 @@ import pytest
 
 from hybrid_assets.orchestration import automation
 from hybrid_assets.orchestration.automation import MOST_TRIES, nightly_schedule, watch_sensor
-from hybrid_assets.orchestration.jobs import REFRESH
+from hybrid_assets.orchestration.jobs import REFRESH, refresh_job
 
 
 class Watch:
@@ -20,14 +20,15 @@ class Watch:
         self.instance = instance
         self.cursor: str | None = None
         self.healthy = True
-        self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], seconds=1, on=True)
+        job = refresh_job([])
+        self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], job=job, seconds=1, on=True)
 
         @dg.asset
         def table() -> None:
             if not self.healthy:
                 raise RuntimeError("out of order")
 
-        self.definitions = dg.Definitions(assets=[table], jobs=[REFRESH], sensors=[self.sensor])
+        self.definitions = dg.Definitions(assets=[table], jobs=[job], sensors=[self.sensor])
 
     def look(self) -> dg.SensorResult | dg.SkipReason:
         context = dg.build_sensor_context(instance=self.instance, cursor=self.cursor)
@@ -43,7 +44,7 @@ class Watch:
     def launch(self, answer: dg.SensorResult | dg.SkipReason) -> None:
         assert isinstance(answer, dg.SensorResult), answer
         [request] = answer.run_requests
-        job = self.definitions.resolve_job_def(REFRESH.name)
+        job = self.definitions.resolve_job_def(REFRESH)
         job.execute_in_process(instance=self.instance, tags=dict(request.tags), raise_on_error=False)
 
 
@@ -117,7 +118,7 @@ def test_a_failed_refresh_is_tried_again_later_each_time_and_not_for_ever(watch,
 def test_a_change_during_a_run_is_not_lost(watch):
     answer = watch.settled_look()
     [request] = answer.run_requests
-    job = watch.definitions.resolve_job_def(REFRESH.name)
+    job = watch.definitions.resolve_job_def(REFRESH)
     running = watch.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
     watch.file.write_text("userId,movieId,rating\n1,1,5\n")
     assert "under way" in skipped(watch.settled_look())
@@ -134,7 +135,7 @@ def test_files_that_are_not_there_or_not_right_are_waited_for_with_a_word(watch)
 
 
 def test_the_schedule_launches_the_same_job():
-    schedule = nightly_schedule(cron="0 3 * * *", on=False)
-    assert schedule.job_name == REFRESH.name
+    schedule = nightly_schedule(job=refresh_job([]), cron="0 3 * * *", on=False)
+    assert schedule.job_name == REFRESH
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.cron_schedule == "0 3 * * *"

@@ -1,0 +1,151 @@
+"""Fine-tuned and GPU encoders in the graph, on a small Qwen3: what is made, what is left alone, what is said."""
+
+import dagster as dg
+import polars as pl
+import pytest
+from tiny_qwen import write_tiny_qwen
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.definitions import build_definitions
+from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.orchestration.jobs import branch_selection
+
+TUNED = {
+    *("adapters/tiny_lora", "embeddings/tiny_lora", "profiles/tiny_lora", "encoder_metrics/tiny_lora"),
+    *("scores/content_tiny_lora", "user_metrics/content_tiny_lora", "metrics/content_tiny_lora"),
+    *("leaderboard", "report"),
+}
+
+
+def with_encoders(catalog, qwen, **changes):
+    settings = catalog.model_dump()
+    tuning = {
+        "method": "lora",
+        "loss": "co_like",
+        "epochs": 1,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "evaluations": 1,
+    }
+    settings["encoders"] = {
+        "minilm": settings["encoders"]["minilm"],
+        "tiny": {"weights": str(qwen), "pooling": "lasttoken", "max_length": 32, "precision": "nf4", "refresh": False},
+        "tiny_lora": {"base": "tiny", "tuning": tuning, "refresh": False} | changes,
+    }
+    settings["systems"] = {
+        "most_popular": {"model": "most_popular"},
+        "content_tiny": {"encoder": "tiny"},
+        "content_tiny_lora": {"encoder": "tiny_lora"},
+    }
+    return Catalog.model_validate(settings)
+
+
+@pytest.fixture(scope="module")
+def qwen(built, tmp_path_factory):
+    return write_tiny_qwen(tmp_path_factory.mktemp("qwen"), built.table("movie_documents")["document"])
+
+
+@pytest.fixture
+def tuned(graph, qwen, tmp_path, monkeypatch):
+    """The graph with the small encoders; the adapter is trained."""
+    monkeypatch.setenv("HYBRID_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    graph.catalog = with_encoders(graph.catalog, qwen)
+    graph.run()
+    graph.first = graph.computed(branch_selection("encoder", "tiny_lora"))
+    return graph
+
+
+def board(graph):
+    return {row["system"]: row for row in graph.table("leaderboard").iter_rows(named=True)}
+
+
+def test_a_refresh_leaves_them_alone_and_the_leaderboard_names_the_command(graph, qwen):
+    graph.catalog = with_encoders(graph.catalog, qwen)
+    assert not [asset for asset in graph.run() if "tiny" in asset]
+    assert board(graph)["content_tiny_lora"]["state"] == "not materialized: hybrid-assets backfill tiny_lora"
+
+
+def test_a_backfill_makes_the_branch_and_a_second_one_nothing(tuned, tmp_path):
+    assert tuned.first == TUNED
+    assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
+    assert board(tuned)["content_tiny"]["state"] == "not materialized: hybrid-assets backfill tiny"
+    assert tuned.computed(branch_selection("encoder", "tiny_lora")) == set()
+    assert list((tmp_path / "checkpoints").iterdir()) == [], "nothing is left of a training that is done"
+    tuned.run(branch_selection("encoder", "tiny"))
+    base, learnt = tuned.table("embeddings/tiny"), tuned.table("embeddings/tiny_lora")
+    cosine = (base["vector"].to_numpy() * learnt["vector"].to_numpy()).sum(axis=1)
+    assert cosine.min() < 0.9999, "the tuned encoder differs from its base"
+
+
+def test_new_ratings_make_the_row_stale_and_a_backfill_brings_it_back(tuned):
+    ratings = tuned.raw / "ratings.csv"
+    lines = ratings.read_text().splitlines()
+    ratings.write_text("\n".join(lines[:-1]) + "\n")
+    tuned.run()
+    row = board(tuned)["content_tiny_lora"]
+    assert row["state"] == "stale, made from other train_ratings: hybrid-assets backfill tiny_lora"
+    assert row["ndcg"] is None
+    tuned.run(branch_selection("encoder", "tiny_lora"))
+    assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
+
+
+def test_one_tag_trains_again_and_leaves_other_encoders_alone(tuned):
+    tags = tuned.raw / "tags.csv"
+    tags.write_text(tags.read_text().replace("heist", "slow"))
+    computed = tuned.computed(branch_selection("encoder", "tiny_lora"))
+    assert {"adapters/tiny_lora", "embeddings/tiny_lora"} <= computed
+    assert not [asset for asset in computed if asset.endswith("/tiny")]
+
+
+def test_a_changed_file_is_noticed_and_named(tuned):
+    folder = tuned.store.path(dg.AssetKey(["adapters", "tiny_lora"]), "")
+    (weights,) = folder.glob("*/adapter_model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    tuned.store.path(dg.AssetKey(["embeddings", "tiny_lora"])).unlink()
+    with pytest.raises(AssertionError, match=r"adapter_model\.safetensors: missing or changed since it was written"):
+        tuned.run(dg.AssetSelection.assets("embeddings/tiny_lora"))
+
+
+def test_another_seed_replaces_the_files_and_the_last_version_goes(tuned, qwen):
+    folder = tuned.store.path(dg.AssetKey(["adapters", "tiny_lora"]), "")
+    (first,) = folder.iterdir()
+    for seed in (1, 2):
+        tuning = tuned.catalog.encoders["tiny_lora"].tuning.model_dump() | {"seed": seed}
+        tuned.catalog = with_encoders(tuned.catalog, qwen, tuning=tuning)
+        tuned.run(dg.AssetSelection.assets("adapters/tiny_lora"))
+    assert len(list(folder.iterdir())) == 2, "the one in use, and the one before it"
+    assert not first.exists()
+
+
+@pytest.mark.skipif(gpu_gib() > 0, reason="this machine has a GPU")
+def test_what_needs_a_gpu_is_left_out_and_asked_for_by_name_says_why(graph, qwen):
+    graph.catalog = with_encoders(graph.catalog, qwen, gpu_gib=12, refresh=True)
+    assert "adapters/tiny_lora" not in graph.run(), "refresh = true, and yet it cannot run here"
+    assert board(graph)["content_tiny_lora"]["state"] == "needs a GPU with 12 GiB: not materialized here"
+    with pytest.raises(
+        AssertionError, match=r"tiny_lora needs a GPU with 12 GiB free, found none.*backfill minilm"
+    ) as told:
+        graph.run(branch_selection("encoder", "tiny_lora"))
+    assert str(told.value).count("needs a GPU") == 1
+    assert board(graph)["most_popular"]["state"] == "materialized"
+
+
+def test_gpu_assets_are_tagged_and_pooled_and_no_other(built):
+    definitions = build_definitions(built.catalog, built.storage)
+    for asset in definitions.assets:
+        for spec in asset.specs:
+            encoder = built.catalog.encoders.get(spec.key.path[-1])
+            at_gpu = bool(encoder and encoder.gpu_gib) and spec.key.path[0] in ("embeddings", "adapters", "encoders")
+            assert (spec.tags.get("gpu") == "required") == at_gpu, spec.key
+            assert (asset.op.pool == "gpu") == at_gpu, spec.key
+
+
+def test_the_pairs_say_what_they_hold(built):
+    pairs = built.table("contrastive_pairs")
+    train = built.table("train_ratings")
+    assert set(pairs["reading"]) == {"notebook", "text"}
+    positive = pairs.filter(pl.col("label") == 1)
+    learnt = train.filter(~pl.col("validation"))
+    assert positive.join(
+        learnt, left_on=["user_id", "other_id"], right_on=["user_id", "movie_id"], how="anti"
+    ).is_empty()

@@ -1,0 +1,69 @@
+"""The GPU gate: what it says on this machine, how it waits, and that nothing else is coloured by it."""
+
+import dagster as dg
+import pytest
+import torch
+
+from hybrid_assets.orchestration import gpu
+from hybrid_assets.orchestration.gpu import GpuNeed, GpuResource
+
+NEED = GpuNeed(12, "qwen3_4b_lora", "smollm2_lora")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_without_a_gpu_one_sentence_says_what_is_needed_found_and_what_runs_here():
+    with pytest.raises(dg.Failure) as refused:
+        GpuResource().claim(NEED)
+    told = refused.value.description
+    assert told.startswith("qwen3_4b_lora needs a GPU with 12 GiB free, found none (this torch is built for")
+    assert told.endswith("without a GPU: hybrid-assets backfill smollm2_lora")
+    assert refused.value.allow_retries is False
+
+
+def a_gpu_with(monkeypatch, *free):
+    """A GPU of 24 GiB whose free memory is each of these at one look after the other."""
+    looks = iter(free)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Example GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (next(looks) * 2**30, 24 * 2**30))
+    monkeypatch.setattr(gpu, "LOOK_AGAIN_SECONDS", 0.01)
+
+
+def test_enough_free_memory_is_claimed(monkeypatch):
+    a_gpu_with(monkeypatch, 12)
+    assert GpuResource().claim(NEED) == "cuda:0"
+
+
+def test_a_half_free_gpu_is_refused_with_the_figures(monkeypatch):
+    a_gpu_with(monkeypatch, 5)
+    with pytest.raises(dg.Failure, match=r"found Example GPU with 5\.0 of 24\.0 GiB free"):
+        GpuResource().claim(NEED)
+
+
+def test_a_half_free_gpu_is_waited_for(monkeypatch):
+    a_gpu_with(monkeypatch, 5, 5, 20)
+    assert GpuResource(wait_seconds=60).claim(NEED) == "cuda:0"
+
+
+def test_waiting_ends(monkeypatch):
+    a_gpu_with(monkeypatch, *[5] * 1000)
+    with pytest.raises(dg.Failure, match=r"5\.0 of 24\.0"):
+        GpuResource(wait_seconds=1).claim(NEED)
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch):
+    a_gpu_with(monkeypatch, 20)
+    with pytest.raises(dg.Failure, match=r"1 GPUs and no cuda:3 \(gpu.device in the catalog\)"):
+        GpuResource(device="cuda:3").claim(NEED)
+
+
+@pytest.mark.parametrize(
+    ("told", "status", "gib"), [("24576\n81920\n", 0, 80.0), ("No devices were found\n", 6, 0.0), ("", 0, 0.0)]
+)
+def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, told, status, gib):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text(f"#!/bin/sh\nprintf '{told}'\nexit {status}\n".replace("\n'", "\\n'"))
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert gpu.gpu_gib() == gib
