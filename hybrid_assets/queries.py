@@ -6,6 +6,7 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -123,6 +124,23 @@ def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[
     ids, cosines = nearest(*_item_vectors(store, encoder, is_model=False), movie, k)
     titles = _titles(store)
     return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
+
+
+def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """For each encoder of the catalog: how it is made, and its metrics, null where it has not been materialized."""
+    figures = {}
+    for name, settings in catalog.encoders.items():
+        tuning = settings.tuning
+        row: dict[str, Any] = {
+            "weights": catalog.base_of(name).weights,
+            "tuned": f"{tuning.method}, {tuning.loss}" if tuning else None,
+            "needs_gpu_gib": settings.gpu_gib,
+        }
+        key = dg.AssetKey(["encoder_metrics", name])
+        metrics = store.scan(key).collect() if store.exists(key) else pl.DataFrame(schema={"metric": pl.String})
+        row["metrics"] = {values.pop("metric"): values for values in metrics.iter_rows(named=True)} or None
+        figures[name] = row
+    return figures
 
 
 def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:

