@@ -118,10 +118,20 @@ def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], dev
         processor_kwargs={**shared, **({"padding_side": "left"} if pooling == "lasttoken" else {})},
         config_kwargs=shared,
     )
+    if gguf is not None:
+        _forget_quantisation(transformer.model)
     if pooling == "lasttoken":
         _end_every_text(transformer.tokenizer)
     dimensions = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, PoolingModule(dimensions, pooling), Normalize()], device=device)
+
+
+def _forget_quantisation(model: Any) -> None:
+    """A GGUF is dequantised when it is read; without this, transformers refuses to save the plain weights."""
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
 
 
 def _end_every_text(tokenizer: Any) -> None:

