@@ -10,9 +10,11 @@ import json
 import math
 import os
 import tomllib
+from collections import abc
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -254,7 +256,104 @@ class PmfSettings(_Settings):
     """Seed of the initial factors."""
 
 
-ModelSettings = Annotated[MostPopularSettings | PmfSettings, Field(discriminator="algorithm")]
+class _Weighted(_Settings):
+    """Which ratings a model of implicit feedback counts, and how much."""
+
+    liked_only: bool = False
+    """Whether only ratings of at least evaluation.relevance_threshold count."""
+    power: Annotated[float, Field(ge=0)] = 2.0
+    """A rating weighs (rating / relevance_threshold)^power; 0: all alike."""
+
+
+class EaseSettings(_Weighted):
+    """EASE (Steck 2019): the best linear item-item model, in closed form."""
+
+    algorithm: Literal["ease"]
+    """The algorithm's name."""
+    regularisation: Annotated[float, Field(gt=0)] = 200.0
+    """Weight of the squared norm of the item-item matrix."""
+
+
+class AlsSettings(_Weighted):
+    """Implicit alternating least squares (Hu, Koren & Volinsky 2008), as `implicit` computes it."""
+
+    algorithm: Literal["als"]
+    """The algorithm's name."""
+    factors: Annotated[int, Field(ge=1)] = 32
+    """Length of the user and item vectors."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Alternations."""
+    regularisation: Annotated[float, Field(ge=0)] = 30.0
+    """Weight of the squared norms of the factors."""
+    confidence: Annotated[float, Field(gt=1)] = 10.0
+    """Confidence of a rating of weight 1; what is not rated has 1."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial factors."""
+
+
+class BprSettings(_Settings):
+    """Bayesian Personalized Ranking (Rendle et al. 2009), as Cornac computes it."""
+
+    algorithm: Literal["bpr"]
+    """The algorithm's name."""
+    factors: Annotated[int, Field(ge=1)] = 50
+    """Length of the vectors, without the item's bias."""
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes; each draws as many triples as there are ratings."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Step size of the stochastic gradient descent."""
+    regularisation: Annotated[float, Field(ge=0)] = 0.01
+    """Weight of the squared norms of the factors."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial factors and of the draws."""
+
+
+class BiasedMfSettings(_Settings):
+    """Matrix factorization with user and item biases (Koren, Bell & Volinsky 2009), as Cornac computes it."""
+
+    algorithm: Literal["biased_mf"]
+    """The algorithm's name."""
+    factors: Annotated[int, Field(ge=1)] = 50
+    """Length of the vectors, without the biases."""
+    epochs: Annotated[int, Field(ge=1)] = 50
+    """Passes over the ratings."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.01
+    """Step size of the stochastic gradient descent."""
+    regularisation: Annotated[float, Field(ge=0)] = 0.02
+    """Weight of the squared norms of factors and biases."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial factors."""
+
+
+class ItemKnnSettings(_Weighted):
+    """Item-kNN (Deshpande & Karypis 2004): movies whose raters are those of what the user rated, by cosine."""
+
+    algorithm: Literal["item_knn"]
+    """The algorithm's name."""
+    neighbours: Annotated[int, Field(ge=1)] = 50
+    """How many nearest movies of a movie count."""
+
+
+class UserKnnSettings(_Weighted):
+    """User-kNN (Herlocker et al. 1999): what the users with the most similar ratings rated, by cosine."""
+
+    algorithm: Literal["user_knn"]
+    """The algorithm's name."""
+    neighbours: Annotated[int, Field(ge=1)] = 60
+    """How many nearest users count."""
+
+
+ModelSettings = Annotated[
+    MostPopularSettings
+    | PmfSettings
+    | EaseSettings
+    | AlsSettings
+    | BprSettings
+    | BiasedMfSettings
+    | ItemKnnSettings
+    | UserKnnSettings,
+    Field(discriminator="algorithm"),
+]
 
 
 class PublishedRow(_Settings):
@@ -400,37 +499,45 @@ def _nearest(name: str, known: Any) -> str:
 def _explain(file: str, error: ValidationError) -> str:
     lines = [f"{file}: {error.error_count()} setting(s) cannot be used"]
     for problem in error.errors():
-        loc = problem["loc"]
-        # pydantic puts the discriminator ("pmf") into the location of a model's setting; the file has no such key
-        written = loc[:2] + loc[3:] if loc[:1] == ("models",) else loc
+        written, holder = _locate(problem["loc"])
         where = ".".join(str(part) for part in written) or "catalog"
-        if problem["type"] == "extra_forbidden":
-            known = _settings_at(loc).model_fields
-            lines.append(f"  {where}: unknown setting; {_nearest(str(loc[-1]), known)}")
+        if problem["type"] == "extra_forbidden" and holder is not None:
+            lines.append(f"  {where}: unknown setting; {_nearest(str(problem['loc'][-1]), holder.model_fields)}")
         else:
             lines.append(f"  {where}: {problem['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)
 
 
-def _settings_at(location: tuple[int | str, ...]) -> type[_Settings]:
-    sections: dict[str, type[_Settings]] = {
-        "folder": FolderSettings,
-        "split": SplitSettings,
-        "evaluation": EvaluationSettings,
-        "automation": AutomationSettings,
-        "pairs": PairSettings,
-        "gpu": GpuSettings,
-        "encoders": EncoderSettings,
-        "systems": SystemSettings,
-    }
-    if len(location) == 1:
-        return Catalog
-    # what follows the section's name and the entry's, which a user chooses and may call "pmf" or "published"
-    within = location[2:]
-    if "published" in within[:-1]:
-        return PublishedRow
-    if "tuning" in within[:-1]:
-        return TuningSettings
-    if location[0] == "models":
-        return PmfSettings if within[0] == "pmf" else MostPopularSettings
-    return sections[str(location[0])]
+def _locate(location: tuple[int | str, ...]) -> tuple[list[int | str], type[_Settings] | None]:
+    """A problem's location as the file writes it, and the settings that hold its last part.
+
+    Follows the annotations from Catalog on. Where one of several kinds of settings is meant, pydantic puts the
+    discriminator ("pmf") into the location; the file has no such key.
+    """
+    written: list[int | str] = []
+    here: Any = Catalog
+    holder: type[_Settings] | None = None
+    for part in location:
+        kinds = _settings_within(here)
+        if len(kinds) > 1:
+            here = next(kind for kind in kinds if part in get_args(kind.model_fields["algorithm"].annotation))
+            continue
+        written.append(part)
+        holder = kinds[0] if kinds else None
+        if holder is not None:
+            field = holder.model_fields.get(str(part))
+            here = field.annotation if field else None
+        elif get_origin(here) is abc.Mapping:
+            here = get_args(here)[1]
+        else:
+            here = None
+    return written, holder
+
+
+def _settings_within(annotation: Any) -> list[type[_Settings]]:
+    """The kinds of settings that an annotation allows: itself, or those of its union; not those inside a mapping."""
+    if isinstance(annotation, type) and issubclass(annotation, _Settings):
+        return [annotation]
+    if get_origin(annotation) in (Annotated, Union, UnionType):
+        return [kind for inner in get_args(annotation) for kind in _settings_within(inner)]
+    return []

@@ -3,19 +3,25 @@
 import pytest
 
 from hybrid_assets.catalog import (
+    AlsSettings,
     AutomationSettings,
+    BiasedMfSettings,
+    BprSettings,
     Catalog,
     CatalogError,
+    EaseSettings,
     EncoderSettings,
     EvaluationSettings,
     FolderSettings,
     GpuSettings,
+    ItemKnnSettings,
     PairSettings,
     PmfSettings,
     PublishedRow,
     SplitSettings,
     SystemSettings,
     TuningSettings,
+    UserKnnSettings,
     load_catalog,
     settings_digest,
 )
@@ -87,6 +93,15 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[systems.x]\nmodel = 'pmf'\nfusion = 'convx'", "'convex' or 'notebook'"),
         ("[systems.Bad-Name]\nmodel = 'pmf'", "Bad-Name"),
         ("[models.x]\nalgorithm = 'pmf'\nfactrs = 3", "models.x.factrs: unknown setting; did you mean 'factors'?"),
+        (
+            "[models.x]\nalgorithm = 'ease'\nlikd_only = true",
+            "models.x.likd_only: unknown setting; did you mean 'liked_only'",
+        ),
+        ("[models.ease]\nalgorithm = 'als'\nfactor = 3", "models.ease.factor: unknown setting; did you mean 'factors'"),
+        (
+            "[models.x]\nalgorithm = 'ease'\nregularisation = 0",
+            "models.x.regularisation: Input should be greater than 0",
+        ),
         ("[models.x]\nalgorithm = 'svd'", "'pmf'"),
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
@@ -226,6 +241,27 @@ ANOTHER = [
     (
         PmfSettings(algorithm="pmf"),
         {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1},
+    ),
+    (EaseSettings(algorithm="ease"), {"liked_only": True, "power": 1.0, "regularisation": 9.0}),
+    (
+        AlsSettings(algorithm="als"),
+        {
+            "liked_only": True,
+            "power": 1.0,
+            "factors": 9,
+            "epochs": 9,
+            "regularisation": 9.0,
+            "confidence": 9.0,
+            "seed": 1,
+        },
+    ),
+    *(
+        (settings, {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1})
+        for settings in (BprSettings(algorithm="bpr"), BiasedMfSettings(algorithm="biased_mf"))
+    ),
+    *(
+        (settings, {"liked_only": True, "power": 1.0, "neighbours": 9})
+        for settings in (ItemKnnSettings(algorithm="item_knn"), UserKnnSettings(algorithm="user_knn"))
     ),
     (
         SystemSettings(model="a", encoder="b"),

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hybrid_assets.datasets.reading import find_table, read_ratings
-from hybrid_assets.recommender.factors import pmf
 from hybrid_assets.recommender.metrics import hit_matrix, ndcg_list, precision, recall
+from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.ranking import rank
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.systems import candidates, relevant_items, system_branches

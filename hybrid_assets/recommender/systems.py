@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.factors import first_appearance
 from hybrid_assets.recommender.fusion import ALPHA_GRID, FUSIONS, best_alpha, identity
 from hybrid_assets.recommender.metrics import ndcg
+from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank
 from hybrid_assets.recommender.towers import Ids, TowerPair, align, positions
 

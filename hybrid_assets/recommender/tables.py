@@ -23,9 +23,14 @@ def fold_of(train: pl.DataFrame, fold: Fold) -> pl.DataFrame:
 
 
 def factor_table(towers: Mapping[Fold, TowerPair]) -> pl.DataFrame:
-    """`fold`, `side` ("user" or "item"), `id`, `vector`: the tower pairs of a model, one a fold."""
+    """`fold`, `side` ("user" or "item"), `id`, `vector`: the tower pairs of a model, one a fold.
+
+    A model of as many dimensions as users or items may have fewer in one fold; zeros fill its vectors up, which
+    changes no score.
+    """
+    width = max(pair.item_vectors.shape[1] for pair in towers.values())
     return pl.concat(
-        pl.DataFrame({"id": ids, "vector": vectors}).select(
+        pl.DataFrame({"id": ids, "vector": np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))}).select(
             pl.lit(fold).alias("fold"), pl.lit(side).alias("side"), "id", "vector"
         )
         for fold, pair in towers.items()

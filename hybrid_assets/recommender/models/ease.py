@@ -1,0 +1,82 @@
+"""EASE: the item-item model with a closed form, as a tower pair of min(users, items) dimensions.
+
+Belongs here: both forms of the closed form. Does not: models that are trained step by step.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from hybrid_assets.recommender.models.interactions import Ratings, interactions
+from hybrid_assets.recommender.towers import Ids, TowerPair
+
+Matrix = npt.NDArray[np.float64]
+
+# The closed form holds a few float64 matrices of this side: 3.2 GB each.
+LARGEST_SIDE = 20_000
+
+
+def ease(
+    user_ids: Ids,
+    item_ids: Ids,
+    ratings: Ratings,
+    *,
+    threshold: float,
+    regularisation: float,
+    liked_only: bool,
+    power: float,
+) -> TowerPair:
+    """Score of a movie = sum over the user's ratings x_uj B_ji, with B the best zero-diagonal item-item matrix.
+
+    B = I - P diag(P)^-1, P = (X'X + l I)^-1 minimises |X - X B|^2 + l |B|^2 subject to diag(B) = 0.
+    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv 1905.03375), equation 8,
+    over weighted ratings (interactions.py). Scores of unrated movies are exact. Where there are fewer users than
+    items, the score of a rated movie lacks its own x_ui, which no ranking sees.
+
+    Args:
+        user_ids: (n,) user of each rating.
+        item_ids: (n,) movie of each rating.
+        ratings: (n,) finite ratings.
+        threshold: a rating of at least this is liked.
+        regularisation: l of the equation, above 0.
+        liked_only: whether only liked ratings count.
+        power: weight of a rating is (rating / threshold)^power.
+
+    Raises:
+        ValueError: as `interactions`; or users and items are both too many for a dense inverse.
+    """
+    data = interactions(user_ids, item_ids, ratings, threshold=threshold, liked_only=liked_only, power=power)
+    if min(data.matrix.shape) > LARGEST_SIDE:
+        users, items = data.matrix.shape
+        raise ValueError(
+            f"ease inverts a dense matrix of min(users, items) = {min(users, items):,} rows, at most "
+            f"{LARGEST_SIDE:,} are supported; take another model for this dataset"
+        )
+    weights: Matrix = data.matrix.toarray()
+    form = by_users if len(data.user_ids) < len(data.item_ids) else by_items
+    user_vectors, item_vectors = form(weights, regularisation)
+    return TowerPair(data.user_ids, user_vectors.astype(np.float32), data.item_ids, item_vectors.astype(np.float32))
+
+
+def by_items(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:
+    """User vectors X and item vectors the columns of B: (users, items) and (items, items)."""
+    items = weights.shape[1]
+    inverse = np.linalg.inv(weights.T @ weights + regularisation * np.eye(items))
+    # row j of the product below is column j of I - P diag(P)^-1, as P is symmetric
+    towers = -inverse / np.diag(inverse)[:, None]
+    np.fill_diagonal(towers, 0.0)
+    return weights, towers
+
+
+def by_users(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:
+    """The same scores of unrated movies in as many dimensions as users: (users, users) and (items, users).
+
+    With K = X X', the push-through identity X P = (K + l I)^-1 X and Woodbury's
+    l P_ii = 1 - x_i' (K + l I)^-1 x_i give, wherever x_ui = 0,
+    (X B)_ui = -[(K + l I)^-1 X]_ui / P_ii, a product of a row of -l (K + l I)^-1 and the column x_i / (l P_ii).
+    """
+    users = len(weights)
+    inverse = np.linalg.inv(weights @ weights.T + regularisation * np.eye(users)).astype(np.float64, copy=False)
+    scaled_diagonal = 1.0 - np.einsum("ui,ui->i", weights, inverse @ weights)
+    user_vectors: Matrix = -regularisation * inverse
+    item_vectors: Matrix = (weights / scaled_diagonal).T
+    return user_vectors, item_vectors

@@ -1,0 +1,31 @@
+"""Most popular: the same list for everybody, the floor for every other system.
+
+Belongs here: counting likes. Does not: anything personal.
+"""
+
+import numpy as np
+
+from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
+from hybrid_assets.recommender.towers import Ids, TowerPair
+
+
+def most_popular(user_ids: Ids, item_ids: Ids, ratings: Ratings, *, threshold: float) -> TowerPair:
+    """Score of a movie = how many users rated it at least `threshold`; the same for every user.
+
+    One dimension: every user's vector is [1], an item's is [count].
+
+    Args:
+        user_ids: (n,) user of each rating.
+        item_ids: (n,) movie of each rating.
+        ratings: (n,) the ratings.
+        threshold: a rating of at least this counts.
+
+    Raises:
+        ValueError: there is no rating, or one is not finite.
+    """
+    check_ratings(ratings)
+    users, items = first_appearance(user_ids), first_appearance(item_ids)
+    liked, counts = np.unique(item_ids[ratings >= threshold], return_counts=True)
+    count_of = dict(zip(liked.tolist(), counts.tolist(), strict=True))
+    vectors = np.array([[count_of.get(item, 0)] for item in items.tolist()], dtype=np.float32)
+    return TowerPair(users, np.ones((len(users), 1), dtype=np.float32), items, vectors)

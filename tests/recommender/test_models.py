@@ -1,0 +1,222 @@
+"""One contract for every model: a new model is one line in MODELS."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hybrid_assets.recommender.models.als import implicit_als
+from hybrid_assets.recommender.models.biased_mf import biased_mf
+from hybrid_assets.recommender.models.bpr import bpr
+from hybrid_assets.recommender.models.ease import by_items, by_users, ease
+from hybrid_assets.recommender.models.interactions import first_appearance, interactions
+from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
+from hybrid_assets.recommender.models.pmf import pmf
+from hybrid_assets.recommender.models.popularity import most_popular
+from hybrid_assets.recommender.ranking import Branch, rank
+from hybrid_assets.recommender.tables import factor_table, model_towers
+from hybrid_assets.recommender.towers import TowerPair
+
+Model = Callable[[np.ndarray, np.ndarray, np.ndarray], TowerPair]
+
+descent = {"factors": 8, "epochs": 300, "learning_rate": 0.02, "regularisation": 0.02, "seed": 42}
+graded = {"threshold": 4.0, "liked_only": False, "power": 2.0}
+MODELS: dict[str, Model] = {
+    "most_popular": partial(most_popular, threshold=4.0),
+    "pmf": partial(pmf, **descent),
+    "biased_mf": partial(biased_mf, **descent),
+    "bpr": partial(bpr, **descent),
+    "als": partial(implicit_als, factors=2, epochs=10, regularisation=1.0, confidence=10.0, seed=42, **graded),
+    "ease": partial(ease, regularisation=50.0, **graded),
+    "item_knn": partial(item_knn, neighbours=5, **graded),
+    "user_knn": partial(user_knn, neighbours=10, **graded),
+}
+PERSONAL = [name for name in MODELS if name != "most_popular"]
+
+every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def two_tastes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """40 users: even ones give movies 0-9 five stars and 10-19 one star, odd ones the reverse; 1 in 4 is unrated."""
+    generator = np.random.default_rng(0)
+    user, item = (grid.ravel() for grid in np.meshgrid(np.arange(40), np.arange(20), indexing="ij"))
+    rating = np.where((user % 2 == 0) == (item < 10), 5.0, 1.0)
+    kept = generator.random(len(user)) < 0.75
+    return user[kept] + 100, item[kept] + 500, rating[kept].astype(np.float32)
+
+
+@pytest.mark.parametrize("model", [MODELS[name] for name in PERSONAL], ids=PERSONAL)
+def test_planted_tastes_are_found(model):
+    users, items, ratings = two_tastes()
+    if model is MODELS["bpr"]:  # to which every rating is a choice, whatever its stars
+        chosen = ratings > 3
+        users, items, ratings = users[chosen], items[chosen], ratings[chosen]
+    pair = model(users, items, ratings)
+    scores = pair.user_vectors @ pair.item_vectors.T
+    rated = set(zip(users.tolist(), items.tolist(), strict=True))
+    for row, user in enumerate(pair.user_ids.tolist()):
+        own = [(movie - 500 < 10) == (user % 2 == 0) for movie in pair.item_ids.tolist()]
+        unseen = [(user, movie) not in rated for movie in pair.item_ids.tolist()]
+        liked, disliked = np.array(own) & unseen, ~np.array(own) & unseen
+        if liked.any() and disliked.any():
+            assert scores[row, liked].min() > scores[row, disliked].max()
+
+
+def test_most_popular_puts_the_most_liked_first_and_counts_only_likes():
+    users = np.array([1, 2, 3, 1, 2, 1, 2, 3])
+    items = np.array([7, 7, 7, 8, 8, 9, 9, 9])
+    ratings = np.array([4, 5, 4, 5, 5, 3.5, 1, 5], dtype=np.float32)
+    pair = MODELS["most_popular"](users, items, ratings)
+    assert dict(zip(pair.item_ids.tolist(), pair.item_vectors[:, 0].tolist(), strict=True)) == {7: 3, 8: 2, 9: 1}
+
+
+@every_model
+def test_the_same_input_gives_the_same_bytes(model):
+    first, second = model(*two_tastes()), model(*two_tastes())
+    assert first.user_vectors.tobytes() == second.user_vectors.tobytes()
+    assert first.item_vectors.tobytes() == second.item_vectors.tobytes()
+
+
+@every_model
+def test_ids_stand_in_order_of_first_appearance(model):
+    users, items, ratings = two_tastes()
+    shuffled = np.random.default_rng(1).permutation(len(users))
+    pair = model(users[shuffled], items[shuffled], ratings[shuffled])
+    assert pair.user_ids.tolist() == first_appearance(users[shuffled]).tolist()
+    assert pair.item_ids.tolist() == first_appearance(items[shuffled]).tolist()
+
+
+@every_model
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_ratings_that_are_no_numbers_are_refused(model, bad):
+    users, items, ratings = two_tastes()
+    ratings[3] = bad
+    with pytest.raises(ValueError, match="finite"):
+        model(users, items, ratings)
+
+
+@every_model
+def test_no_rating_at_all_is_refused(model):
+    nothing = np.empty(0, dtype=np.int64)
+    with pytest.raises(ValueError, match="at least one rating"):
+        model(nothing, nothing, nothing.astype(np.float32))
+
+
+@every_model
+def test_a_user_and_an_item_with_one_rating_and_equal_ratings_have_vectors(model):
+    users, items = np.array([1, 1, 2]), np.array([5, 6, 7])
+    pair = model(users, items, np.full(3, 4.0, dtype=np.float32))
+    assert np.isfinite(pair.user_vectors @ pair.item_vectors.T).all()
+
+
+@every_model
+def test_a_tower_pair_survives_its_table(model, tmp_path):
+    users, items, ratings = two_tastes()
+    pairs = {"train": model(users, items, ratings), "fit": model(users[:400], items[:400], ratings[:400])}
+    factor_table(pairs).write_parquet(tmp_path / "factors.parquet")
+    stored = pl.scan_parquet(tmp_path / "factors.parquet")
+    dimensions = pairs["train"].user_vectors.shape[1]
+    assert stored.collect_schema() == {
+        "fold": pl.String,
+        "side": pl.String,
+        "id": pl.Int64,
+        "vector": pl.Array(pl.Float32, dimensions),
+    }
+    for fold, pair in pairs.items():
+        back = model_towers(stored, fold)
+        more = ((0, 0), (0, dimensions - pair.user_vectors.shape[1]))
+        for side in ("user", "item"):
+            assert getattr(back, f"{side}_ids").tobytes() == getattr(pair, f"{side}_ids").tobytes(), (fold, side)
+            vectors = np.pad(getattr(pair, f"{side}_vectors"), more)
+            assert getattr(back, f"{side}_vectors").tobytes() == vectors.tobytes(), (fold, side)
+
+
+@every_model
+def test_the_ranking_does_not_depend_on_the_block_size(model):
+    pair = model(*two_tastes())
+    branch = Branch("m", pair.user_vectors, pair.item_vectors)
+    seen = (np.zeros(len(pair.user_ids) + 1, dtype=np.int64), np.empty(0, dtype=np.int64))
+    whole = rank([branch], seen, 5)
+    for block in (1, 7, 39):
+        parted = rank([branch], seen, 5, block_users=block)
+        np.testing.assert_allclose(parted.scores, whole.scores, rtol=1e-5)
+
+
+def test_the_sigmoid_of_a_pmf_score_is_the_rating_between_the_lowest_and_the_highest():
+    users, items, ratings = two_tastes()
+    pair = pmf(users, items, ratings, factors=8, epochs=300, learning_rate=0.02, regularisation=0.001, seed=42)
+    rows = {user: row for row, user in enumerate(pair.user_ids.tolist())}
+    columns = {item: column for column, item in enumerate(pair.item_ids.tolist())}
+    scores = (pair.user_vectors @ pair.item_vectors.T)[[rows[u] for u in users], [columns[i] for i in items]]
+    predicted = 1 / (1 + np.exp(-scores))
+    # one star is 0, five stars are 1
+    np.testing.assert_allclose(predicted, (ratings - 1) / 4, atol=0.1)
+
+
+def random_weights(users: int, items: int) -> np.ndarray:
+    generator = np.random.default_rng(7)
+    return (generator.random((users, items)) < 0.4) * generator.choice([0.25, 1.0, 1.5], (users, items))
+
+
+@pytest.mark.parametrize(("users", "items"), [(12, 30), (30, 12)])
+def test_both_forms_of_ease_give_the_scores_of_the_papers_listing(users, items):
+    weights, regularisation = random_weights(users, items), 3.0
+    # Steck 2019, algorithm 1, as printed
+    gram = weights.T @ weights
+    diagonal = np.diag_indices(items)
+    gram[diagonal] += regularisation
+    inverse = np.linalg.inv(gram)
+    expected = inverse / (-np.diag(inverse))
+    expected[diagonal] = 0
+    scores = weights @ expected
+    unrated = weights == 0
+    for form in (by_items, by_users):
+        user_vectors, item_vectors = form(weights, regularisation)
+        np.testing.assert_allclose((user_vectors @ item_vectors.T)[unrated], scores[unrated], atol=1e-12)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_ease_takes_the_smaller_form(swap):
+    users, items, ratings = two_tastes()
+    if swap:
+        users, items = items, users
+    assert MODELS["ease"](users, items, ratings).user_vectors.shape[1] == 20
+
+
+def test_a_rating_weighs_its_power_and_disliked_ones_nothing_where_only_liked_count():
+    columns = np.array([1, 1, 2]), np.array([5, 6, 5]), np.array([2.0, 4.0, 5.0], dtype=np.float32)
+    weigh = partial(interactions, *columns, threshold=4.0)
+    assert weigh(liked_only=False, power=2.0).matrix.toarray().tolist() == [[0.25, 1.0], [1.5625, 0.0]]
+    assert weigh(liked_only=False, power=0.0).matrix.toarray().tolist() == [[1.0, 1.0], [1.0, 0.0]]
+    assert weigh(liked_only=True, power=0.0).matrix.toarray().tolist() == [[0.0, 1.0], [1.0, 0.0]]
+
+
+def test_a_power_needs_a_threshold_above_zero():
+    columns = np.array([1]), np.array([5]), np.array([2.0], dtype=np.float32)
+    with pytest.raises(ValueError, match=r"set evaluation\.relevance_threshold above 0, or power = 0"):
+        interactions(*columns, threshold=0.0, liked_only=False, power=1.0)
+
+
+def test_neighbours_are_those_of_the_highest_cosine():
+    # users 1 and 2 agree on both films, user 3 shares one with them; user 3 alone brings film 30
+    users, items = np.array([1, 1, 2, 2, 2, 3, 3]), np.array([10, 20, 10, 20, 40, 10, 30])
+    ratings = np.full(7, 5.0, dtype=np.float32)
+    alike = {"threshold": 4.0, "liked_only": False, "power": 0.0}
+    pair = user_knn(users, items, ratings, neighbours=1, **alike)
+    scores = dict(zip(pair.item_ids.tolist(), (pair.user_vectors @ pair.item_vectors.T)[0].tolist(), strict=True))
+    assert scores == pytest.approx({10: 2 / 6**0.5, 20: 2 / 6**0.5, 40: 2 / 6**0.5, 30: 0.0})
+    pair = item_knn(users, items, ratings, neighbours=3, **alike)
+    scores = dict(zip(pair.item_ids.tolist(), (pair.user_vectors @ pair.item_vectors.T)[0].tolist(), strict=True))
+    # cos(40, 10) + cos(40, 20) and cos(30, 10) + cos(30, 20)
+    assert (scores[40], scores[30]) == pytest.approx((1 / 3**0.5 + 1 / 2**0.5, 1 / 3**0.5))
+
+
+def test_biased_mf_predicts_the_stars():
+    users, items, ratings = two_tastes()
+    pair = MODELS["biased_mf"](users, items, ratings)
+    rows = {user: row for row, user in enumerate(pair.user_ids.tolist())}
+    columns = {item: column for column, item in enumerate(pair.item_ids.tolist())}
+    scores = (pair.user_vectors @ pair.item_vectors.T)[[rows[u] for u in users], [columns[i] for i in items]]
+    np.testing.assert_allclose(scores, ratings, atol=0.5)
