@@ -122,7 +122,18 @@ def test_the_job_refresh_is_launched_and_finishes(web_ui):
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         page = browser.new_page(viewport={"width": 2000, "height": 1500})
         page.goto(f"{web_ui}/asset-groups")
-        for group in ("tuning", "raw", "split", "documents", "factors", "embeddings", "profiles", "scores", "metrics", "report"):
+        for group in (
+            "tuning",
+            "raw",
+            "split",
+            "documents",
+            "factors",
+            "embeddings",
+            "profiles",
+            "scores",
+            "metrics",
+            "report",
+        ):
             expect(page.get_by_text(group, exact=True).first).to_be_visible(timeout=30_000)
         assert run_status(web_ui) is None
         # all assets but those that need minutes or a GPU

@@ -321,9 +321,7 @@ def test_the_whole_path_of_qwen_on_smollm2s_real_weights(tmp_path):
         whole, users=whole.users[few], anchors=whole.anchors[few], others=whole.others[few], labels=whole.labels[few]
     )
     recipe = replace(RECIPE, epochs=2, learning_rate=1e-3, evaluations=1)
-    history = tune(
-        spec, folder, some, recipe, validation=VALIDATION, checkpoints=tmp_path / "c", result=tmp_path / "r"
-    )
+    history = tune(spec, folder, some, recipe, validation=VALIDATION, checkpoints=tmp_path / "c", result=tmp_path / "r")
     # r = 8 on q, k, v, o of 30 layers of width 576 with 3 of 9 key-value heads
     assert history.trainable == 30 * 8 * (2 * (576 + 576) + 2 * (576 + 192))
     base = encode(load_encoder(spec, folder), DOCUMENTS)
