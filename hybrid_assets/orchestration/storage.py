@@ -33,6 +33,8 @@ class Stamp:
         data_version: hash of the table's content.
         numbers: counts and figures to plot over time.
         notes: Markdown to show with the table: a search's curve, a plot.
+        made_with: what the code version is a digest of; empty in stamps of before it was kept.
+        checked: check -> what it found, "" where it passed; a check that is not named has not been made.
     """
 
     asset: str
@@ -41,6 +43,8 @@ class Stamp:
     data_version: str
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,10 @@ class TableStore(dg.ConfigurableIOManager):
                 "Delete the file and run again: it will be computed anew",
                 allow_retries=False,
             ) from error
+
+    def made_at(self, key: dg.AssetKey) -> float:
+        """When the asset's table was written, in seconds since 1970."""
+        return float(self.path(key).stat().st_mtime)
 
     def handle_output(self, context: dg.OutputContext, obj: StampedTable) -> None:
         """Write a table and its stamp as one file."""
