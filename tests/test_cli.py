@@ -101,6 +101,25 @@ def test_backfill_touches_the_branch_of_its_encoder(shell):
     assert "scores/most_popular" not in done.stderr
 
 
+def test_status_and_dry_run_tell_what_a_run_would_find(shell):
+    assert shell("run").returncode == 0
+    records = {record["asset"]: record for record in json.loads(shell("status", "--json").stdout)}
+    assert {record["state"] for record in records.values()} == {"fresh"}
+    assert all(record["rows"] and record["made"] and record["data_version"] for record in records.values())
+    tags = shell.raw / "tags.csv"
+    good = tags.read_text()
+    tags.write_text(good.replace("heist", "slow"))
+    dry = shell("backfill", "minilm", "--dry-run").stdout
+    table = shell("status").stdout
+    found = {record["asset"]: record["state"] for record in json.loads(shell("status", "--json").stdout)}
+    tags.write_text(good)
+    assert "embeddings/minilm: stale: input movie_documents is stale" in dry
+    assert "tags: stale: raw_files changed" in dry
+    assert "what it looks at has changed" in " ".join(table.split())
+    assert found["ratings"] == found["factors/pmf"] == "fresh", "only the tags changed"
+    assert found["leaderboard"] == "stale"
+
+
 def test_the_leaderboard_as_json(shell):
     rows = json.loads(shell("leaderboard", "--json").stdout)
     assert {row["system"] for row in rows} == {"most_popular", "mf_minilm"}
@@ -220,7 +239,8 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]]
+    "command",
+    [[], ["run"], ["status"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]],
 )
 def test_help_teaches(shell, command):
     shown = shell(*command, "--help")
