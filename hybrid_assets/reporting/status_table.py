@@ -20,7 +20,7 @@ def status_table(records: Sequence[Mapping[str, Any]]) -> Table:
     shown.add_column("rows", justify="right", no_wrap=True)
     for column in ("made", "data version", "code version"):
         shown.add_column(column)
-    shown.add_column("why", overflow="fold")
+    shown.add_column("why", min_width=40)
     for record in records:
         shown.add_row(
             escape(record["asset"]),
