@@ -20,9 +20,12 @@ from hybrid_assets.catalog import DATASETS, Catalog, CatalogError, load_catalog
 from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
+from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import branch_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
+from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.reporting.lineage_tree import lineage_tree
+from hybrid_assets.reporting.status_table import reasons, status_table
 from hybrid_assets.reporting.terminal import encoders_table, leaderboard_records, leaderboard_table
 
 app = typer.Typer(
@@ -62,8 +65,34 @@ def run(dataset: DatasetOption = None) -> None:
 
 
 @app.command()
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, one an asset.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """Every asset: fresh, stale and why, missing, or blocked; nothing is computed or fetched.
+
+    Stale means that a run would look at it: where an input turns out as it was, nothing is computed after all.
+
+    Examples:
+
+    `hybrid-assets status`
+
+    `hybrid-assets status --json | jq '.[] | select(.state != "fresh")'`
+    """
+    catalog = _catalog(dataset)
+    records = queries.status(recipes_of(build_definitions(catalog)), table_store(catalog))
+    if as_json:
+        sys.stdout.write(json.dumps(records, indent=2) + "\n")
+    else:
+        out.print(status_table(records))
+        for reason in reasons(records):
+            out.print(reason, markup=False, soft_wrap=True)
+
+
+@app.command()
 def backfill(
     encoders: Annotated[list[str], typer.Argument(help="Names under [encoders] of the catalog.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
     dataset: DatasetOption = None,
 ) -> None:
     """Bring the branch of some encoders up to date: embeddings, profiles, scores, metrics, leaderboard.
@@ -73,6 +102,8 @@ def backfill(
     Examples:
 
     `hybrid-assets backfill minilm`
+
+    `hybrid-assets backfill minilm --dry-run` (what would be looked at, and why)
     """
     catalog = _catalog(dataset)
     for encoder in encoders:
@@ -80,7 +111,20 @@ def backfill(
     selection = branch_selection("encoder", encoders[0])
     for encoder in encoders[1:]:
         selection |= branch_selection("encoder", encoder)
-    _report(run_in_process(build_definitions(catalog), dagster_home(), selection))
+    definitions = build_definitions(catalog)
+    if dry_run:
+        selected = selection.resolve(definitions.resolve_asset_graph())
+        recipes = recipes_of(definitions)
+        blocked = beyond_this_gpu(recipes, gpu_gib())
+        verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
+        would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
+        for key, verdict in would_run.items():
+            out.print(
+                f"{key.to_user_string()}: {verdict.state}: {'; '.join(verdict.why)}", markup=False, soft_wrap=True
+            )
+        out.print(f"{len(would_run)} of {len(selected)} assets would be looked at")
+        return
+    _report(run_in_process(definitions, dagster_home(), selection))
 
 
 @app.command()

@@ -4,8 +4,9 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -13,6 +14,8 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge
 from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
@@ -156,6 +159,30 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     if not stamps:
         raise NotFound(f"{asset} has no table at {store.url}; check the name in the web UI, or run hybrid-assets run")
     return stamps
+
+
+def status(recipes: Mapping[dg.AssetKey, Recipe], store: TableStore) -> list[dict[str, Any]]:
+    """Each asset's state, why, when it was made, versions and rows; inputs stand before what uses them.
+
+    What describes a table is None where there is none that can be read.
+    """
+    records = []
+    for key, verdict in judge(recipes, store, blocked=beyond_this_gpu(recipes, gpu_gib())).items():
+        stamp = verdict.stamp
+        made = datetime.fromtimestamp(store.made_at(key)).astimezone().isoformat(timespec="seconds") if stamp else None
+        records.append(
+            {
+                "asset": key.to_user_string(),
+                "state": verdict.state,
+                "why": list(verdict.why),
+                "inherited": verdict.inherited,
+                "made": made,
+                "data_version": stamp.data_version if stamp else None,
+                "code_version": stamp.code_version if stamp else None,
+                "rows": int(store.scan(key).select(pl.len()).collect().item()) if stamp else None,
+            }
+        )
+    return records
 
 
 def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:

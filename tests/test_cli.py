@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ class Shell:
         write_small_dataset(base / "raw", base / "cache")
         self.raw = base / "raw"
         (base / "catalog.toml").write_text(CATALOG.format(folder=base / "raw"))
-        self.environment = os.environ | {
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("HYBRID_")} | {
             "HYBRID_CATALOG": str(base / "catalog.toml"),
             "HYBRID_STORAGE": str(base / "data"),
             "HYBRID_RAW": str(base / "cache"),
@@ -114,6 +115,29 @@ def test_backfill_touches_the_branch_of_its_encoder(shell):
     assert "embeddings/minilm" in done.stderr
     assert "leaderboard" in done.stderr
     assert "scores/most_popular" not in done.stderr
+
+
+def test_status_and_dry_run_tell_what_a_run_would_find(shell):
+    assert shell("run").returncode == 0
+    records = {record["asset"]: record for record in json.loads(shell("status", "--json").stdout)}
+    on_request = re.compile("minilm_ft|qwen3_4b|contrastive_pairs")  # made by a backfill alone
+    made = {asset: record for asset, record in records.items() if not on_request.search(asset)}
+    assert {record["state"] for record in made.values()} == {"fresh"}
+    assert all(record["rows"] and record["made"] and record["data_version"] for record in made.values())
+    assert records["embeddings/minilm_ft"]["state"] == "missing"
+    assert records["embeddings/qwen3_4b"]["state"] == ("missing" if gpu_gib() >= 12 else "blocked")
+    tags = shell.raw / "tags.csv"
+    good = tags.read_text()
+    tags.write_text(good.replace("heist", "slow"))
+    dry = shell("backfill", "minilm", "--dry-run").stdout
+    table = shell("status").stdout
+    found = {record["asset"]: record["state"] for record in json.loads(shell("status", "--json").stdout)}
+    tags.write_text(good)
+    assert "embeddings/minilm: stale: input movie_documents is stale" in dry
+    assert "tags: stale: raw_files changed" in dry
+    assert "stale: what it looks at has changed: raw_files" in table
+    assert found["ratings"] == found["factors/pmf"] == "fresh", "only the tags changed"
+    assert found["leaderboard"] == "stale"
 
 
 def test_the_leaderboard_as_json(shell):
@@ -258,7 +282,8 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]]
+    "command",
+    [[], ["run"], ["status"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]],
 )
 def test_help_teaches(shell, command):
     shown = shell(*command, "--help")

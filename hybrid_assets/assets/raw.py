@@ -27,11 +27,15 @@ DEFAULT_RANGE = (0.5, 5.0)
 
 def raw_files_present(catalog: Catalog) -> list[Path]:
     """The files of the catalog's dataset that are on this machine now; nothing is fetched."""
-    given = catalog.folder.path if catalog.folder else None
-    folder = folder_of(catalog.dataset, cache=raw_cache(), folder=given, environment=os.environ)
+    folder = _folder_now(catalog)
     if not folder.is_dir():
         return []
     return [file for file in (find_table(folder, name) for name in TABLES) if file is not None]
+
+
+def _folder_now(catalog: Catalog) -> Path:
+    given = catalog.folder.path if catalog.folder else None
+    return folder_of(catalog.dataset, cache=raw_cache(), folder=given, environment=os.environ)
 
 
 def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -51,12 +55,27 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             say=step.say,
         )
 
+    def hashes(place: Path) -> pl.DataFrame:
+        rows = []
+        for name in TABLES:
+            file = find_table(place, name)
+            if file is None:
+                continue
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            rows.append({"table": name, "file": file.name, "bytes": file.stat().st_size, "sha256": digest})
+        return pl.DataFrame(rows)
+
+    def as_they_are_now() -> pl.DataFrame | None:
+        place = _folder_now(catalog)
+        return hashes(place) if place.is_dir() else None
+
     @incremental_asset(
         key="raw_files",
         group="raw",
         version="1",
         settings=[catalog.dataset],
-        always=True,
+        look=as_they_are_now,
         kinds=frozenset({"csv"}),
         columns={"table": "what it holds", "file": "its name", "bytes": "its size", "sha256": "its content"},
         description=(
@@ -65,15 +84,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         ),
     )
     def raw_files(step: Step) -> Computed:
-        place, rows = folder(step), []
-        for name in TABLES:
-            file = find_table(place, name)
-            if file is None:
-                continue
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            rows.append({"table": name, "file": file.name, "bytes": file.stat().st_size, "sha256": digest})
-        files = pl.DataFrame(rows)
+        files = hashes(folder(step))
         return Computed(files, {"bytes": int(files["bytes"].sum())})
 
     @incremental_asset(

@@ -2,7 +2,8 @@
 
 Open-source Dagster runs whatever is selected. Here every table carries a stamp of the versions that made it
 (storage.py); when they are the current ones, the asset reports the same data version and computes nothing, and what
-depends on it finds its inputs unchanged. Belongs here: that rule and what Dagster is told about a table.
+depends on it finds its inputs unchanged. Belongs here: the asset that obeys the rule (staleness.py) and what Dagster
+is told about its table.
 """
 
 import importlib.metadata
@@ -17,6 +18,7 @@ import polars as pl
 
 from hybrid_assets.catalog import settings_digest
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
+from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, changes, input_versions
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 
 OWNERS = ["team:hybrid-assets"]
@@ -103,7 +105,7 @@ def incremental_asset(
     libraries: Sequence[str] = (),
     parts: Mapping[str, Callable[[pl.LazyFrame], str]] | None = None,
     observed: Callable[[TableStore], Mapping[str, str]] | None = None,
-    always: bool = False,
+    look: Callable[[], pl.DataFrame | None] | None = None,
     gpu: GpuNeed | None = None,
     kinds: frozenset[str] = frozenset(),
     tags: Mapping[str, str] | None = None,
@@ -123,7 +125,8 @@ def incremental_asset(
         libraries: distributions whose version the result depends on; part of the code version.
         parts: parameter name -> version of the part of that input the result depends on, in place of the whole's.
         observed: versions of inputs outside the graph (weights on disk); computed at every run.
-        always: compute at every run (an asset that looks at the outside world).
+        look: for an asset that looks at the outside world, and so computes at every run: the table it would make now
+            with nothing fetched, None where there is nothing yet. Only `judge` asks.
         gpu: what it needs of the GPU; asked for only when there is something to compute.
         kinds: what the UI shows on the asset, beside parquet.
         tags: for selections such as `tag:encoder=minilm`.
@@ -134,7 +137,17 @@ def incremental_asset(
     upstream = {name: dg.AssetKey(path.split("/")) for name, path in named.items()}
     asset_key = dg.AssetKey(key.split("/"))
     versions = {name: importlib.metadata.version(name) for name in libraries}
-    code_version = f"{version}-{settings_digest(list(settings), versions)}"
+    recipe = Recipe(
+        key=asset_key,
+        code_version=f"{version}-{settings_digest(list(settings), versions)}",
+        made_with={"version": version, "settings": settings_digest(list(settings)), **versions},
+        inputs=upstream,
+        optional=frozenset(optional),
+        parts=dict(parts or {}),
+        observed=observed,
+        look=look,
+        gpu=gpu,
+    )
     dependencies = {
         column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), source) for path, source in sources]
         for column, sources in (lineage or {}).items()
@@ -148,7 +161,7 @@ def incremental_asset(
                 for name, input_key in upstream.items()
             },
             group_name=group,
-            code_version=code_version,
+            code_version=recipe.code_version,
             kinds={"parquet", *kinds},
             owners=OWNERS,
             tags={**(tags or {}), **(TAG if gpu else {})},
@@ -160,10 +173,7 @@ def incremental_asset(
         def asset(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult[Any]:
             store: TableStore = context.resources.io_manager
             with _clear_failures(key):
-                made_from = {
-                    input_key.to_user_string(): _version(store, input_key, (parts or {}).get(name), tables[name])
-                    for name, input_key in upstream.items()
-                } | dict(observed(store) if observed else {})
+                made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
             last = store.stamp(asset_key)
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
@@ -173,15 +183,23 @@ def incremental_asset(
                     metadata={**_shown(stamp, store.scan(asset_key), columns, dependencies), "cached": True},
                 )
 
-            if last and (last.code_version, last.inputs) == (code_version, made_from) and not always:
+            if last and not look and not changes(recipe, last, made_from):
                 return unchanged(last)
             device = context.resources.gpu.claim(gpu) if gpu else "cpu"
-            step = Step(asset_key, store, context, settings_digest(key, code_version, made_from), device)
+            step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device)
             started = time.monotonic()
             with _clear_failures(key):
                 computed = function(step, **tables)
             _check_columns(key, computed.table, columns)
-            stamp = Stamp(key, code_version, made_from, content_hash(computed.table), computed.numbers, computed.notes)
+            stamp = Stamp(
+                asset=key,
+                code_version=recipe.code_version,
+                inputs=made_from,
+                data_version=content_hash(computed.table),
+                numbers=computed.numbers,
+                notes=computed.notes,
+                made_with=recipe.made_with,
+            )
             if stamp == last:
                 return unchanged(last)
             return dg.MaterializeResult(
@@ -195,20 +213,15 @@ def incremental_asset(
                 },
             )
 
+        RECIPES[asset] = recipe
         return asset
 
     return decorate
 
 
-def _version(
-    store: TableStore, key: dg.AssetKey, part: Callable[[pl.LazyFrame], str] | None, table: pl.LazyFrame | None
-) -> str:
-    if table is None:
-        return "missing"
-    if part is not None:
-        return part(table)
+def _data_version(store: TableStore, key: dg.AssetKey) -> str:
     stamp = store.stamp(key)
-    return stamp.data_version if stamp else "missing"
+    return stamp.data_version if stamp else ABSENT
 
 
 @contextmanager

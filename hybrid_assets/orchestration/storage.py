@@ -33,6 +33,7 @@ class Stamp:
         data_version: hash of the table's content.
         numbers: counts and figures to plot over time.
         notes: Markdown to show with the table: a search's curve, a plot.
+        made_with: what the code version is a digest of; empty in stamps of before it was kept.
     """
 
     asset: str
@@ -41,6 +42,7 @@ class Stamp:
     data_version: str
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
+    made_with: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,10 @@ class TableStore(dg.ConfigurableIOManager):
             if not local:
                 replace_file(UPath(scratch / name), content)
         return Path(place.path) if local else scratch
+
+    def made_at(self, key: dg.AssetKey) -> float:
+        """When the asset's table was written, in seconds since 1970."""
+        return float(self.path(key).stat().st_mtime)
 
     def handle_output(self, context: dg.OutputContext, obj: StampedTable) -> None:
         """Write a table and its stamp as one file."""

@@ -25,7 +25,7 @@ class World:
         def asset(key: str, **options: object) -> Callable[..., dg.AssetsDefinition]:
             return incremental_asset(key=key, group="g", columns={"x": "a number"}, **{"version": "1", **options})
 
-        @asset("a", always=True)
+        @asset("a", look=lambda: pl.DataFrame({"x": self.source}))
         def a(step: Step) -> Computed:
             self.computed.append("a")
             return Computed(pl.DataFrame({"x": self.source}))

@@ -1,0 +1,232 @@
+"""The rule of the cut-off: what a table is made from, and whether the one in storage is still that.
+
+An asset obeys it when it runs (incremental.py); `judge` asks it about the whole graph without running anything.
+Belongs here: that rule, once. Does not: computing, or showing the answer.
+"""
+
+import graphlib
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.orchestration.gpu import GpuNeed
+from hybrid_assets.orchestration.storage import Stamp, TableStore, content_hash
+
+ABSENT = "missing"
+State = Literal["fresh", "stale", "missing", "blocked"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides whether an asset's table is the current one; kept in RECIPES.
+
+    Attributes:
+        key: the asset.
+        code_version: of its code, settings and libraries.
+        made_with: what the code version is a digest of: "version", "settings", and the version of each library.
+        inputs: parameter name -> asset.
+        optional: parameter names of inputs it can do without.
+        parts: parameter name -> version of the part of that input it depends on.
+        observed: versions of inputs outside the graph.
+        look: for an asset that looks at the outside world in every run: the table it would make now, nothing fetched;
+            None where what it looks at is not here yet.
+        gpu: what it needs of the GPU.
+    """
+
+    key: dg.AssetKey
+    code_version: str
+    made_with: Mapping[str, str]
+    inputs: Mapping[str, dg.AssetKey]
+    optional: frozenset[str] = frozenset()
+    parts: Mapping[str, Callable[[pl.LazyFrame], str]] = field(default_factory=dict)
+    observed: Callable[[TableStore], Mapping[str, str]] | None = None
+    look: Callable[[], pl.DataFrame | None] | None = None
+    gpu: GpuNeed | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a run would find about an asset.
+
+    Attributes:
+        state: "fresh": nothing would be computed; "stale": it would be looked at, and computed unless an input turns
+            out as it was; "missing": never made here; "blocked": it cannot be made before somebody does something.
+        why: the reasons, in words.
+        stamp: what made the table in storage, if there is one.
+        inherited: whether the reasons are the state of its inputs and nothing else.
+    """
+
+    state: State
+    why: tuple[str, ...] = ()
+    stamp: Stamp | None = None
+    inherited: bool = False
+
+
+# The recipe of each asset that incremental_asset made; Dagster's own metadata holds nothing but what its UI can show.
+RECIPES: "weakref.WeakKeyDictionary[dg.AssetsDefinition, Recipe]" = weakref.WeakKeyDictionary()
+
+
+def recipes_of(definitions: dg.Definitions) -> dict[dg.AssetKey, Recipe]:
+    """The recipe of each asset."""
+    assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    return {asset.key: RECIPES[asset] for asset in assets}
+
+
+def beyond_this_gpu(recipes: Mapping[dg.AssetKey, Recipe], gib: float) -> dict[dg.AssetKey, str]:
+    """What cannot be made with a GPU of `gib` GiB (0: without one), and why."""
+    return {
+        key: f"needs a GPU with {recipe.gpu.gib:g} GiB: not here"
+        for key, recipe in recipes.items()
+        if recipe.gpu and recipe.gpu.gib > gib
+    }
+
+
+def input_versions(
+    recipe: Recipe,
+    tables: Mapping[str, pl.LazyFrame | None],
+    store: TableStore,
+    data_version: Callable[[dg.AssetKey], str],
+) -> dict[str, str]:
+    """What the asset's table depends on, as its stamp keeps it: input -> version.
+
+    Args:
+        recipe: of the asset.
+        tables: parameter name -> table of that input, None where there is none.
+        store: where the tables are.
+        data_version: of an input as a whole; "missing" where there is none.
+
+    Raises:
+        ValueError: what is observed is not there.
+    """
+    versions = {}
+    for name, key in recipe.inputs.items():
+        table, part = tables[name], recipe.parts.get(name)
+        versions[key.to_user_string()] = part(table) if part and table is not None else data_version(key)
+    return versions | dict(recipe.observed(store) if recipe.observed else {})
+
+
+def changes(recipe: Recipe, stamp: Stamp, inputs: Mapping[str, str]) -> dict[str, str]:
+    """What is not as it was when the stamp was made: "code" or the input -> in words. None: the table is current."""
+    found = {}
+    if stamp.code_version != recipe.code_version:
+        found["code"] = _code_change(recipe.made_with, stamp.made_with)
+    for name in {**inputs, **stamp.inputs}:
+        if name not in stamp.inputs:
+            found[name] = f"{name} is a new input"
+        elif name not in inputs:
+            found[name] = f"{name} is no input any more"
+        elif inputs[name] != stamp.inputs[name]:
+            found[name] = f"{name} changed"
+    return found
+
+
+def judge(
+    recipes: Mapping[dg.AssetKey, Recipe],
+    store: TableStore,
+    *,
+    selected: Collection[dg.AssetKey] | None = None,
+    blocked: Mapping[dg.AssetKey, str] | None = None,
+) -> dict[dg.AssetKey, Verdict]:
+    """What a run would find about each asset, inputs first; nothing is computed, fetched or written.
+
+    Args:
+        recipes: of the whole graph.
+        store: where the tables are.
+        selected: what the run would be of (None: everything); what is not selected counts as it lies in storage.
+        blocked: assets that cannot be made on this machine, and why, as "needs a GPU with 12 GiB".
+    """
+    order = graphlib.TopologicalSorter({key: set(recipe.inputs.values()) for key, recipe in recipes.items()})
+    verdicts: dict[dg.AssetKey, Verdict] = {}
+    # What the assets that look at the outside world would hold now.
+    seen_now: dict[dg.AssetKey, pl.DataFrame] = {}
+    for key in order.static_order():
+        recipe = recipes[key]
+        try:
+            stamp = store.stamp(key)
+        except dg.Failure as damaged:
+            verdicts[key] = Verdict("blocked", (damaged.description or str(damaged),))
+            continue
+        try:
+            if recipe.look:
+                verdicts[key] = _look(recipe, stamp, store, seen_now)
+            else:
+                verdicts[key] = _compare(recipe, stamp, store, verdicts, seen_now, selected)
+            if blocked and key in blocked and verdicts[key].state != "fresh":
+                verdicts[key] = Verdict("blocked", (blocked[key],), stamp)
+        except ValueError as unavailable:
+            # it would fail the run in these words
+            verdicts[key] = Verdict("blocked", (str(unavailable),), stamp)
+    return verdicts
+
+
+def _look(recipe: Recipe, stamp: Stamp | None, store: TableStore, seen_now: dict[dg.AssetKey, pl.DataFrame]) -> Verdict:
+    assert recipe.look is not None
+    table = recipe.look()
+    if table is None:
+        absent = "what it looks at is not on this machine yet; a run fetches it"
+        return Verdict("stale" if stamp else "missing", (absent,), stamp)
+    seen_now[recipe.key] = table
+    if stamp is None:
+        return Verdict("missing", ("never made here",))
+    why = tuple(changes(recipe, stamp, input_versions(recipe, {}, store, lambda _: ABSENT)).values())
+    if content_hash(table) != stamp.data_version:
+        why += ("what it looks at has changed",)
+    return Verdict("stale" if why else "fresh", why, stamp)
+
+
+def _compare(
+    recipe: Recipe,
+    stamp: Stamp | None,
+    store: TableStore,
+    verdicts: Mapping[dg.AssetKey, Verdict],
+    seen_now: Mapping[dg.AssetKey, pl.DataFrame],
+    selected: Collection[dg.AssetKey] | None,
+) -> Verdict:
+    waits: dict[str, str] = {}
+    tables: dict[str, pl.LazyFrame | None] = {}
+    for name, key in recipe.inputs.items():
+        source, shown = verdicts[key], key.to_user_string()
+        runs = selected is None or key in selected
+        if runs and key in seen_now:
+            tables[name] = seen_now[key].lazy()
+        else:
+            tables[name] = store.scan(key) if source.stamp else None
+        if source.state == "blocked" and name not in recipe.optional and tables[name] is None:
+            return Verdict("blocked", (f"input {shown} is blocked: {'; '.join(source.why)}",), stamp, inherited=True)
+        if not runs or (key in seen_now and name in recipe.parts):
+            continue  # it is what it is: its version decides
+        if selected is None and name in recipe.optional and source.state == "missing":
+            continue  # left to a backfill
+        if source.state in ("stale", "missing"):
+            waits[shown] = f"input {shown} is {source.state}"
+
+    def data_version(key: dg.AssetKey) -> str:
+        known = verdicts[key].stamp
+        return known.data_version if known else ABSENT
+
+    inputs = input_versions(recipe, tables, store, data_version)
+    if stamp is None:
+        return Verdict("missing", tuple(waits.values()) or ("never made here",), inherited=bool(waits))
+    found = changes(recipe, stamp, inputs)
+    why = tuple((found | waits).values())
+    return Verdict("stale" if why else "fresh", why, stamp, inherited=not found and bool(waits))
+
+
+def _code_change(now: Mapping[str, str], then: Mapping[str, str]) -> str:
+    if not then:  # a stamp of before it was kept
+        return "its code, settings or libraries changed"
+    words = []
+    for name in {**now, **then}:
+        if now.get(name) == then.get(name):
+            continue
+        if name == "settings":
+            words.append("its settings changed")
+        elif name == "version":
+            words.append("its code changed")
+        else:
+            words.append(f"{name} changed from {then.get(name, 'none')} to {now.get(name, 'none')}")
+    return ", ".join(words) or "its code, settings or libraries changed"

@@ -1,0 +1,87 @@
+"""What a run would find, asked without running: the answers are those of the run itself."""
+
+import dagster as dg
+import polars as pl
+import pytest
+from test_incremental import World
+
+from hybrid_assets.orchestration.staleness import judge, recipes_of
+from hybrid_assets.orchestration.storage import TableStore, replace_file
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(str(tmp_path))
+    assert world.run().success
+    return world
+
+
+def states(world, **options):
+    recipes = recipes_of(dg.Definitions(assets=world.assets()))
+    world.computed.clear()
+    found = judge(recipes, TableStore(url=world.url), **options)
+    assert world.computed == [], "asking computes nothing"
+    return {key.to_user_string(): (verdict.state, "; ".join(verdict.why)) for key, verdict in found.items()}
+
+
+def test_after_a_run_everything_is_fresh(world):
+    assert set(states(world).values()) == {("fresh", "")}
+
+
+def test_before_any_run_everything_is_missing(tmp_path):
+    found = states(World(str(tmp_path)))
+    assert {state for state, _ in found.values()} == {"missing"}
+    assert found["c"] == ("missing", "input b is missing")
+
+
+def test_a_change_outside_reaches_all_that_a_run_would_look_at(world):
+    world.source = [4, 5, 6]
+    found = states(world)
+    assert found["a"] == ("stale", "what it looks at has changed")
+    assert found["b"] == ("stale", "input a is stale")
+    assert found["c"] == ("stale", "input b is stale")
+    assert world.run().success
+    assert {state for state, _ in states(world).values()} == {"fresh"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "expected"),
+    [
+        ("factor", 3, {"c": ("stale", "its settings changed")}),
+        ("weights", "w2", {"c": ("stale", "weights changed")}),
+        ("version_of_b", "2", {"b": ("stale", "its code changed"), "c": ("stale", "input b is stale")}),
+    ],
+)
+def test_what_changed_is_named_and_nothing_else_is_stale(world, attribute, value, expected):
+    setattr(world, attribute, value)
+    found = states(world)
+    assert {key: verdict for key, verdict in found.items() if verdict[0] != "fresh"} == expected
+
+
+def test_what_is_not_selected_counts_as_it_lies_there(world):
+    world.version_of_b = "2"
+    assert states(world, selected={dg.AssetKey("c")})["c"] == ("fresh", "")
+
+
+def test_a_blocked_asset_blocks_what_cannot_do_without_it(world):
+    TableStore(url=world.url).path(dg.AssetKey("b")).unlink()
+    found = states(world, blocked={dg.AssetKey("b"): "needs a GPU with 12 GiB"})
+    assert found["b"] == ("blocked", "needs a GPU with 12 GiB")
+    assert found["c"] == ("blocked", "input b is blocked: needs a GPU with 12 GiB")
+    assert found["d"] == ("fresh", "")
+
+
+def test_a_damaged_file_blocks_in_the_words_of_the_run(world):
+    store = TableStore(url=world.url)
+    replace_file(store.path(dg.AssetKey("b")), b"not parquet")
+    state, why = states(world)["b"]
+    assert state == "blocked"
+    assert "Delete the file" in why
+
+
+def test_a_stamp_of_before_made_with_was_kept_is_still_read(world):
+    store = TableStore(url=world.url)
+    path = store.path(dg.AssetKey("c"))
+    old = '{"asset": "c", "code_version": "0", "inputs": {}, "data_version": "x", "numbers": {}, "notes": {}}'
+    pl.DataFrame({"x": [1]}).write_parquet(str(path), metadata={"hybrid_assets": old})
+    assert "its code, settings or libraries changed" in states(world)["c"][1]
