@@ -282,6 +282,13 @@ class SystemSettings(_Settings):
     published: PublishedRow | None = None
     """The paper's figures for this system, shown beside ours on ml-latest-small."""
 
+    @property
+    def kind(self) -> Literal["hybrid", "collaborative", "content"]:
+        """What it is made of: models and encoders, models alone, or encoders alone."""
+        if self.model and self.encoder:
+            return "hybrid"
+        return "collaborative" if self.model else "content"
+
     @model_validator(mode="after")
     def _has_a_branch(self) -> "SystemSettings":
         if self.model is None and self.encoder is None:

@@ -22,6 +22,7 @@ from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.orchestration.jobs import branch_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
+from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.terminal import leaderboard_records, leaderboard_table
 
@@ -96,11 +97,16 @@ def leaderboard(
 
     `hybrid-assets leaderboard --json | jq '.[0].system'`
     """
-    rows = queries.table(table_store(_catalog(dataset)), "leaderboard").collect()
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    rows = queries.table(store, "leaderboard").collect()
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
-    else:
-        out.print(leaderboard_table(rows))
+        return
+    out.print(leaderboard_table(rows))
+    verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), catalog.evaluation.k)
+    if verdict is not None:
+        out.print(verdict)
 
 
 @app.command()

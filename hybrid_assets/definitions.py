@@ -5,6 +5,7 @@
 
 import dagster as dg
 
+from hybrid_assets.assets.comparisons import comparison_assets
 from hybrid_assets.assets.documents import document_assets
 from hybrid_assets.assets.embeddings import embedding_assets
 from hybrid_assets.assets.factors import factor_assets
@@ -47,6 +48,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *score_assets(catalog),
             *metric_assets(catalog),
             *leaderboard_assets(catalog),
+            *comparison_assets(catalog),
             *report_assets(catalog),
         ],
         jobs=[REFRESH],

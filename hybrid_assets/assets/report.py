@@ -20,7 +20,12 @@ VERSIONS_SHOWN = ("cornac", "dagster", "polars", "sentence-transformers", "torch
 def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The report."""
     evaluation = catalog.evaluation
-    shared = {"leaderboard": "leaderboard", "train_ratings": "train_ratings", "test_ratings": "test_ratings"}
+    shared = {
+        "leaderboard": "leaderboard",
+        "comparisons": "comparisons",
+        "train_ratings": "train_ratings",
+        "test_ratings": "test_ratings",
+    }
     shared |= {"movies": "movies"}
     lists = {f"scores_{name}": f"scores/{name}" for name in catalog.systems}
     judged = {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
@@ -39,6 +44,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     def report(
         step: Step,
         leaderboard: pl.LazyFrame,
+        comparisons: pl.LazyFrame,
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
         movies: pl.LazyFrame,
@@ -55,6 +61,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         user_metrics = present("users_")
         page = report_page(
             board,
+            comparisons=comparisons.collect(),
             user_metrics=user_metrics,
             illustrations=illustrate(
                 train_ratings.collect(),

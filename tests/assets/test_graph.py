@@ -11,6 +11,7 @@ SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *("factors/most_popular", "factors/pmf", "embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
+    "comparisons",
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 
@@ -101,7 +102,7 @@ def test_a_setting_computes_what_depends_on_it(graph):
     computed = graph.computed()
     assert computed == {
         *("scores/mf_minilm_notebook", "user_metrics/mf_minilm_notebook", "metrics/mf_minilm_notebook"),
-        *("leaderboard", "report"),
+        *("leaderboard", "comparisons", "report"),
     }
 
 
@@ -117,6 +118,16 @@ def test_the_leaderboard_is_the_metrics_of_the_lists(built):
         assert row["precision_low"] <= row["precision"] <= row["precision_high"]
         assert row["hits"] == users["hits"].sum()
         assert row["published_precision"] is None, "the paper measured another dataset"
+
+
+def test_comparisons_are_those_of_the_users_metrics(built):
+    pairs = built.table("comparisons")
+    assert pairs.height == len(SYSTEMS) * (len(SYSTEMS) - 1) // 2
+    for row in pairs.iter_rows(named=True):
+        one, two = (built.table(f"user_metrics/{row[side]}")["ndcg"] for side in ("system", "other"))
+        assert row["difference"] == pytest.approx(one.mean() - two.mean())
+        assert row["difference"] >= 0
+        assert row["kind"] == ("hybrid" if row["system"].startswith("mf_minilm") else "collaborative")
 
 
 def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score(built):
@@ -149,5 +160,5 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
     assert "not materialized" in row["state"]
     assert graph.computed() == {
         *("scores/content_minilm", "user_metrics/content_minilm", "metrics/content_minilm"),
-        *("leaderboard", "report"),
+        *("leaderboard", "comparisons", "report"),
     }
