@@ -242,4 +242,5 @@ def _report(outcome: RunOutcome) -> None:
 
 def _in_words(reason: queries.Reason) -> str:
     liked = f"; near {', '.join(reason.liked)}" if reason.liked else ""
-    return f"{reason.branch} adds {reason.part:.3f} (score {reason.score:.3f}){liked}"
+    own = "" if reason.score is None else f" (score {reason.score:.3f})"
+    return f"{reason.branch} adds {reason.part:.3f}{own}{liked}"

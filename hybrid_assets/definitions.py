@@ -16,6 +16,7 @@ from hybrid_assets.assets.raw import raw_assets, raw_files_present
 from hybrid_assets.assets.report import report_assets
 from hybrid_assets.assets.scores import score_assets
 from hybrid_assets.assets.split import split_assets
+from hybrid_assets.assets.stackers import stacker_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
 from hybrid_assets.orchestration.automation import nightly_schedule, watch_sensor
@@ -45,6 +46,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *factor_assets(catalog),
             *embedding_assets(catalog),
             *profile_assets(catalog),
+            *stacker_assets(catalog),
             *score_assets(catalog),
             *metric_assets(catalog),
             *leaderboard_assets(catalog),

@@ -7,10 +7,14 @@ import pytest
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 
-SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+SYSTEMS = [*PAPER, "ease", "models_minilm", "stacked_minilm", "stacked"]
+MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "als", "als_liked", "user_knn"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
-    *("factors/most_popular", "factors/pmf", "embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
+    *(f"factors/{model}" for model in MODELS),
+    *("stackers/stacked_minilm", "stackers/stacked"),
+    *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
     "comparisons",
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
@@ -127,7 +131,7 @@ def test_comparisons_are_those_of_the_users_metrics(built):
         one, two = (built.table(f"user_metrics/{row[side]}")["ndcg"] for side in ("system", "other"))
         assert row["difference"] == pytest.approx(one.mean() - two.mean())
         assert row["difference"] >= 0
-        assert row["kind"] == ("hybrid" if row["system"].startswith("mf_minilm") else "collaborative")
+        assert row["kind"] == ("hybrid" if "minilm" in row["system"] else "collaborative")
 
 
 def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score(built):
