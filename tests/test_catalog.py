@@ -89,7 +89,10 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[systems.x]\nmodel = 'pmf'\nfusion = 'convx'", "'convex', 'notebook'"),
         ("[systems.x]\nmodel = 'pmf'\nmodels = ['pmf']", "not both"),
         ("[systems.x]\nmodels = ['pmf', 'pmf']", "each branch once"),
-        ("[systems.x]\nmodels = ['pmf', 'pnf']\nfusion = 'zscore'", "systems.x.models = 'pnf' is not defined; did you mean 'pmf'?"),
+        (
+            "[systems.x]\nmodels = ['pmf', 'pnf']\nfusion = 'zscore'",
+            "systems.x.models = 'pnf' is not defined; did you mean 'pmf'?",
+        ),
         ("[systems.x]\nmodels = ['pmf', 'b']\nencoder = 'minilm'", "takes one model and one encoder"),
         ("[systems.x]\nmodels = ['pmf']\nencoder = 'minilm'\nfusion = 'zscore'\nalpha = 0.5", "leave alpha out"),
         ("[systems.x]\nencoder = 'minilm'\nfusion = 'stacked'", "name at least one"),

@@ -37,14 +37,14 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         settings=[evaluation, catalog.split],
         libraries=["matplotlib"],
         inputs={**shared, **lists, **judged},
-        optional=[*lists, *judged],
+        optional=["comparisons", *lists, *judged],
         kinds=frozenset({"html"}),
         columns={"file": "beside the table, in the folder report/", "bytes": "its size", "sha256": "its content"},
     )
     def report(
         step: Step,
         leaderboard: pl.LazyFrame,
-        comparisons: pl.LazyFrame,
+        comparisons: pl.LazyFrame | None,
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
         movies: pl.LazyFrame,
@@ -61,7 +61,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         user_metrics = present("users_")
         page = report_page(
             board,
-            comparisons=comparisons.collect(),
+            comparisons=None if comparisons is None else comparisons.collect(),
             user_metrics=user_metrics,
             illustrations=illustrate(
                 train_ratings.collect(),

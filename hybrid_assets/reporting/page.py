@@ -57,7 +57,7 @@ class _Plot:
 def report_page(
     leaderboard: pl.DataFrame,
     *,
-    comparisons: pl.DataFrame,
+    comparisons: pl.DataFrame | None,
     user_metrics: Mapping[str, pl.DataFrame],
     illustrations: Sequence[Illustration],
     relevance_threshold: float,
@@ -70,7 +70,7 @@ def report_page(
     comparisons, the plots, the illustration, a
     glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
     `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
-    With no measured system the page has no plots and says so.
+    Without `comparisons` (None: not materialized) their matrix is left out. With no measured system the page has no plots and says so.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -80,8 +80,8 @@ def report_page(
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     headline, *further = findings(leaderboard)
-    verdict = hybrid_verdict(comparisons, k)
-    duel_systems, duels = duel_matrix(comparisons)
+    verdict = None if comparisons is None else hybrid_verdict(comparisons, k)
+    duel_systems, duels = ([], []) if comparisons is None else duel_matrix(comparisons)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
