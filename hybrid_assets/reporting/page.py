@@ -70,7 +70,8 @@ def report_page(
     comparisons, the plots, the illustration, a
     glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
     `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
-    Without `comparisons` (None: not materialized) their matrix is left out. With no measured system the page has no plots and says so.
+    Without `comparisons` (None: not materialized) their matrix is left out. With no measured system the page
+    has no plots and says so.
 
     Raises:
         ValueError: the rows do not share one k.
