@@ -367,27 +367,93 @@ class PublishedRow(_Settings):
     """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
 
 
+class StackerSettings(_Settings):
+    """How the fusion `stacked` learns: LambdaMART (LightGBM) on held-out folds of train."""
+
+    folds: Annotated[int, Field(ge=2)] = 4
+    """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""
+    candidates: Annotated[int, Field(ge=1)] = 200
+    """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
+    trees: Annotated[int, Field(ge=1)] = 200
+    """How many trees."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Share of each tree's values that is added."""
+    leaves: Annotated[int, Field(ge=2)] = 15
+    """Most leaves of a tree."""
+    smallest_leaf: Annotated[int, Field(ge=1)] = 200
+    """Fewest rows of a leaf."""
+    feature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the features that each tree may use."""
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the rows that each tree sees."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the folds and of both draws."""
+
+
 class SystemSettings(_Settings):
-    """A named way to rank: a model, an encoder, or both and a fusion."""
+    """A named way to rank: models, encoders, or both and a fusion."""
 
     model: Name | None = None
     """Collaborative branch: a name under [models]."""
     encoder: Name | None = None
     """Content branch: a name under [encoders]."""
-    fusion: Literal["convex", "notebook"] = "convex"
+    models: tuple[Name, ...] = ()
+    """Several collaborative branches, in place of `model`."""
+    encoders: tuple[Name, ...] = ()
+    """Several content branches, in place of `encoder`."""
+    fusion: Literal["convex", "notebook", "zscore", "stacked"] = "convex"
     """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).
-    `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code)."""
+    `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code).
+    `zscore`: weighted sum of the branches' scores, each standardised per user; weights from validation.
+    `stacked`: learned from held-out folds of train, over the branches' scores and what is known of user and film."""
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Weight of the collaborative branch; None: grid search on the validation part of train."""
+    """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
+    stacker: StackerSettings | None = None
+    """How `stacked` learns; None: its defaults."""
     published: PublishedRow | None = None
     """The paper's figures for this system, shown beside ours on ml-latest-small."""
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The collaborative branches, whichever way they are written."""
+        return self.models or ((self.model,) if self.model else ())
+
+    @property
+    def encoder_names(self) -> tuple[str, ...]:
+        """The content branches, whichever way they are written."""
+        return self.encoders or ((self.encoder,) if self.encoder else ())
+
+    @property
+    def kind(self) -> Literal["hybrid", "collaborative", "content"]:
+        """What it is made of: models and encoders, models alone, or encoders alone."""
+        if self.model_names and self.encoder_names:
+            return "hybrid"
+        return "collaborative" if self.model_names else "content"
+
     @model_validator(mode="after")
-    def _has_a_branch(self) -> "SystemSettings":
-        if self.model is None and self.encoder is None:
+    def _branches_fit_the_fusion(self) -> "SystemSettings":
+        if (self.model and self.models) or (self.encoder and self.encoders):
+            raise ValueError("name one branch by `model` or `encoder`, several by `models` or `encoders`, not both")
+        models, encoders = self.model_names, self.encoder_names
+        branches = [*models, *encoders]
+        if not branches:
             raise ValueError("a system needs a model, an encoder, or both")
-        if self.alpha is not None and (self.model is None or self.encoder is None):
+        if len(set(branches)) < len(branches):
+            raise ValueError(f"each branch once, found {branches}; rename one that is both a model and an encoder")
+        two = len(models) == len(encoders) == 1
+        if self.fusion in ("convex", "notebook") and len(branches) > 1 and not two:
+            raise ValueError(
+                f"fusion {self.fusion!r} takes one model and one encoder, found {branches}; "
+                'choose "zscore" or "stacked" for several'
+            )
+        if self.alpha is not None and not (two and self.fusion in ("convex", "notebook")):
             raise ValueError("alpha weighs a model against an encoder: name both, or leave alpha out")
+        if self.fusion == "stacked" and not models:
+            raise ValueError('fusion "stacked" takes its candidates from models; name at least one')
+        if self.fusion == "stacked" and "context" in branches:
+            raise ValueError('in "stacked", context is what is known of user and film; rename that branch')
+        if self.stacker is not None and self.fusion != "stacked":
+            raise ValueError('stacker is of account for fusion = "stacked" alone; leave it out')
         return self
 
 
@@ -425,10 +491,16 @@ class Catalog(_Settings):
             ("evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders)
         ]
         for name, system in self.systems.items():
-            if system.model is not None:
-                references.append((f"systems.{name}.model", system.model, self.models))
-            if system.encoder is not None:
-                references.append((f"systems.{name}.encoder", system.encoder, self.encoders))
+            setting = "models" if system.models else "model"
+            references += [(f"systems.{name}.{setting}", model, self.models) for model in system.model_names]
+            setting = "encoders" if system.encoders else "encoder"
+            references += [(f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names]
+            stacker = system.stacker or StackerSettings()
+            if system.fusion == "stacked" and stacker.candidates < self.evaluation.list_length:
+                raise ValueError(
+                    f"systems.{name}.stacker.candidates ({stacker.candidates}) must be at least "
+                    f"evaluation.list_length ({self.evaluation.list_length})"
+                )
         for name, encoder in self.encoders.items():
             if encoder.base is not None:
                 references.append((f"encoders.{name}.base", encoder.base, self.encoders))

@@ -21,9 +21,10 @@ from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.jobs import branch_selection
+from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
+from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.status_table import reasons, status_table
 from hybrid_assets.reporting.terminal import encoders_table, leaderboard_records, leaderboard_table
@@ -108,9 +109,7 @@ def backfill(
     catalog = _catalog(dataset)
     for encoder in encoders:
         queries.known(encoder, list(catalog.encoders), "encoder")
-    selection = branch_selection("encoder", encoders[0])
-    for encoder in encoders[1:]:
-        selection |= branch_selection("encoder", encoder)
+    selection = backfill_selection(catalog, encoders)
     definitions = build_definitions(catalog)
     if dry_run:
         selected = selection.resolve(definitions.resolve_asset_graph())
@@ -140,11 +139,17 @@ def leaderboard(
 
     `hybrid-assets leaderboard --json | jq '.[0].system'`
     """
-    rows = queries.table(table_store(_catalog(dataset)), "leaderboard").collect()
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    rows = queries.table(store, "leaderboard").collect()
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
-    else:
-        out.print(leaderboard_table(rows))
+        return
+    out.print(leaderboard_table(rows))
+    if store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch makes the leaderboard without them
+        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), catalog.evaluation.k)
+        if verdict is not None:
+            out.print(verdict)
 
 
 @app.command()
@@ -304,4 +309,5 @@ def _report(outcome: RunOutcome) -> None:
 
 def _in_words(reason: queries.Reason) -> str:
     liked = f"; near {', '.join(reason.liked)}" if reason.liked else ""
-    return f"{reason.branch} adds {reason.part:.3f} (score {reason.score:.3f}){liked}"
+    own = "" if reason.score is None else f" (score {reason.score:.3f})"
+    return f"{reason.branch} adds {reason.part:.3f}{own}{liked}"

@@ -5,6 +5,7 @@
 
 import dagster as dg
 
+from hybrid_assets.assets.comparisons import comparison_assets
 from hybrid_assets.assets.documents import document_assets
 from hybrid_assets.assets.embeddings import embedding_assets
 from hybrid_assets.assets.encoder_metrics import encoder_metric_assets
@@ -16,6 +17,7 @@ from hybrid_assets.assets.raw import raw_assets, raw_files_present
 from hybrid_assets.assets.report import report_assets
 from hybrid_assets.assets.scores import score_assets
 from hybrid_assets.assets.split import split_assets
+from hybrid_assets.assets.stackers import stacker_assets
 from hybrid_assets.assets.tuning import tuning_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
@@ -40,7 +42,9 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     """
     catalog = catalog or load_catalog()
     here = gpu_gib()
-    refresh = refresh_job([name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here])
+    refresh = refresh_job(
+        catalog, [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
+    )
     return dg.Definitions(
         assets=[
             *raw_assets(catalog),
@@ -50,10 +54,12 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *tuning_assets(catalog),
             *embedding_assets(catalog),
             *profile_assets(catalog),
+            *stacker_assets(catalog),
             *score_assets(catalog),
             *metric_assets(catalog),
             *encoder_metric_assets(catalog),
             *leaderboard_assets(catalog, gpu_gib=here),
+            *comparison_assets(catalog),
             *report_assets(catalog),
         ],
         jobs=[refresh, BACKFILL],

@@ -33,14 +33,14 @@ class Reason:
     """What one branch had to do with a listed movie.
 
     Attributes:
-        branch: the model or encoder.
-        score: its own score of the movie.
+        branch: the model or encoder; "context" for what a learned fusion knows of user and film.
+        score: its own score of the movie; None for the context.
         part: what it added to the fused score.
         liked: titles of the liked movies that are closest to it in the branch's item vectors.
     """
 
     branch: str
-    score: float
+    score: float | None
     part: float
     liked: tuple[str, ...]
 
@@ -91,7 +91,7 @@ def recommendations(
     if scores.is_empty():
         raise NotFound(f"user {user} has no list; {_some_users(store)}")
     titles = _titles(store)
-    branches = [branch for branch in (settings.model, settings.encoder) if branch is not None]
+    branches = [column.removeprefix("part_") for column in scores.columns if column.startswith("part_")]
     closest: dict[str, list[tuple[str, ...]]] = {branch: [()] * scores.height for branch in branches}
     if why:
         train = table(store, "train_ratings").filter(pl.col("user_id") == user)
@@ -99,9 +99,12 @@ def recommendations(
         liked = train.filter(pl.col("rating") >= threshold).collect()["movie_id"].to_numpy()
         listed = scores["movie_id"].to_numpy()
         for branch in branches:
-            if branch == settings.model and catalog.models[branch].algorithm == "most_popular":
+            is_model = branch in settings.model_names
+            if branch not in (*settings.model_names, *settings.encoder_names):
+                continue  # the context of a learned fusion has no vectors
+            if is_model and catalog.models[branch].algorithm == "most_popular":
                 continue  # the same list for everybody: nothing the user liked had a part in it
-            vectors = _item_vectors(store, branch, is_model=branch == settings.model)
+            vectors = _item_vectors(store, branch, is_model=is_model)
             closest[branch] = [
                 tuple(titles[movie] for movie in movies) for movies in closest_liked(*vectors, listed, liked, REASONS)
             ]
@@ -112,7 +115,7 @@ def recommendations(
             titles[row["movie_id"]],
             row["score"],
             tuple(
-                Reason(branch, row[f"score_{branch}"], row[f"part_{branch}"], closest[branch][place])
+                Reason(branch, row.get(f"score_{branch}"), row[f"part_{branch}"], closest[branch][place])
                 for branch in branches
             )
             if why

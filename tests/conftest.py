@@ -78,6 +78,9 @@ def quick_catalog(folder: Path) -> Catalog:
     settings = load_catalog(dataset="sample").model_dump()
     settings |= {"dataset": "folder", "folder": {"path": folder}}
     settings["models"]["pmf"] |= {"factors": 8, "epochs": 20}
+    for system in settings["systems"].values():
+        if system["fusion"] == "stacked":
+            system["stacker"] = {"folds": 2, "trees": 10, "candidates": 50, "smallest_leaf": 10}
     settings["evaluation"] |= {"bootstrap_resamples": 100, "k": 5, "list_length": 10}
     return Catalog.model_validate(settings)
 

@@ -91,11 +91,12 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
 
 
 def _why_missing(catalog: Catalog, system: SystemSettings, gpu_gib: float) -> str:
-    encoder = catalog.encoders[system.encoder] if system.encoder else None
-    if encoder is not None and encoder.gpu_gib > gpu_gib:
-        return f"needs a GPU with {encoder.gpu_gib:g} GiB: not materialized here"
-    if encoder is not None and not encoder.refresh:
-        return f"not materialized: hybrid-assets backfill {system.encoder}"
+    need = max((catalog.encoders[name].gpu_gib for name in system.encoder_names), default=0.0)
+    if need > gpu_gib:
+        return f"needs a GPU with {need:g} GiB: not materialized here"
+    on_request = [name for name in system.encoder_names if not catalog.encoders[name].refresh]
+    if on_request:
+        return f"not materialized: hybrid-assets backfill {' '.join(on_request)}"
     return "not materialized: hybrid-assets run"
 
 
@@ -107,7 +108,7 @@ def _state(store: TableStore, name: str, catalog: Catalog, why_missing: str) -> 
         now = store.stamp(dg.AssetKey(shared))
         versions = {stamp.inputs[shared] for stamp in made_from.values() if shared in stamp.inputs}
         if now is not None and versions - {now.data_version}:
-            encoder = catalog.systems[name].encoder
-            command = f"backfill {encoder}" if encoder else "run"
+            encoders = catalog.systems[name].encoder_names
+            command = " ".join(["backfill", *encoders]) if encoders else "run"
             return f"stale, made from other {shared}: hybrid-assets {command}"
     return MATERIALIZED

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.scores import system_tags
+from hybrid_assets.assets.stackers import system_tags
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.intervals import summarise

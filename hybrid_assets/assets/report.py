@@ -7,6 +7,7 @@ import importlib.metadata
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.assets.leaderboard import MATERIALIZED
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import replace_file
@@ -20,7 +21,12 @@ VERSIONS_SHOWN = ("cornac", "dagster", "polars", "sentence-transformers", "torch
 def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The report."""
     evaluation = catalog.evaluation
-    shared = {"leaderboard": "leaderboard", "train_ratings": "train_ratings", "test_ratings": "test_ratings"}
+    shared = {
+        "leaderboard": "leaderboard",
+        "comparisons": "comparisons",
+        "train_ratings": "train_ratings",
+        "test_ratings": "test_ratings",
+    }
     shared |= {"movies": "movies"}
     lists = {f"scores_{name}": f"scores/{name}" for name in catalog.systems}
     judged = {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
@@ -32,13 +38,14 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         settings=[evaluation, catalog.split],
         libraries=["matplotlib"],
         inputs={**shared, **lists, **judged},
-        optional=[*lists, *judged],
+        optional=["comparisons", *lists, *judged],
         kinds=frozenset({"html"}),
         columns={"file": "beside the table, in the folder report/", "bytes": "its size", "sha256": "its content"},
     )
     def report(
         step: Step,
         leaderboard: pl.LazyFrame,
+        comparisons: pl.LazyFrame | None,
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
         movies: pl.LazyFrame,
@@ -49,12 +56,14 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         board = leaderboard.collect()
 
         def present(prefix: str) -> dict[str, pl.DataFrame]:
-            by_system = {name: tables[prefix + name] for name in board["system"]}
+            current = board.filter(pl.col("state") == MATERIALIZED)["system"]
+            by_system = {name: tables[prefix + name] for name in current}
             return {name: table.collect() for name, table in by_system.items() if table is not None}
 
         user_metrics = present("users_")
         page = report_page(
             board,
+            comparisons=None if comparisons is None else comparisons.collect(),
             user_metrics=user_metrics,
             illustrations=illustrate(
                 train_ratings.collect(),

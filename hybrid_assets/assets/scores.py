@@ -5,13 +5,25 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.assets.stackers import content_towers, system_tags
+from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.ranking import rank
-from hybrid_assets.recommender.systems import candidates, choose_alpha, score_table, system_branches
+from hybrid_assets.recommender.ranking import Branch, Ranking, rank
+from hybrid_assets.recommender.stacking import CONTEXT, Known, film_years, stacked_ranking
+from hybrid_assets.recommender.systems import (
+    Candidates,
+    candidates,
+    choose_alpha,
+    choose_weights,
+    score_table,
+    system_branches,
+    zscore_branches,
+)
 from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, model_towers
 from hybrid_assets.recommender.towers import TowerPair
+
+Tables = Mapping[str, pl.LazyFrame]
 
 
 def score_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -19,36 +31,27 @@ def score_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     return [_score_asset(name, system, catalog) for name, system in catalog.systems.items()]
 
 
-def system_tags(name: str, system: SystemSettings) -> dict[str, str]:
-    """Tags of a system's assets, by which its branch is selected."""
-    named = {"system": name, "model": system.model, "encoder": system.encoder}
-    return {tag: value for tag, value in named.items() if value is not None}
-
-
 def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.AssetsDefinition:
     evaluation = catalog.evaluation
-    branches = [branch for branch in (system.model, system.encoder) if branch is not None]
-    inputs = {"train_ratings": "train_ratings"}
-    if system.model:
-        inputs["factors"] = f"factors/{system.model}"
-    if system.encoder:
-        inputs["profiles"] = f"profiles/{system.encoder}"
-        inputs["embeddings"] = f"embeddings/{system.encoder}"
+    inputs = _inputs(name, system)
     branch_columns = {}
-    for branch in branches:
+    for branch in (*system.model_names, *system.encoder_names):
         branch_columns[f"score_{branch}"] = f"score of {branch} before normalisation"
-        branch_columns[f"part_{branch}"] = f"what {branch} adds to the score: weighted and normalised"
+        branch_columns[f"part_{branch}"] = f"what {branch} adds to the score"
+    if system.fusion == "stacked":
+        branch_columns[f"part_{CONTEXT}"] = "what is known of user and film adds to the score"
 
     @incremental_asset(
         key=f"scores/{name}",
         group="scores",
-        version="1",
+        version="2",
         settings=[
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],
         ],
+        libraries=["lightgbm"] if system.fusion == "stacked" else [],
         inputs=inputs,
-        kinds=frozenset({"pytorch"}),
+        kinds=frozenset({"lightgbm" if system.fusion == "stacked" else "pytorch"}),
         tags=system_tags(name, system),
         description=(
             f"The best {evaluation.list_length} movies for each user by {name}: {_in_words(system)}. Movies that the "
@@ -64,53 +67,103 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         lineage={
             "user_id": [("train_ratings", "user_id")],
             "movie_id": [("train_ratings", "movie_id")],
-            "score": [(key, "vector") for role, key in inputs.items() if role != "train_ratings"],
+            "score": [
+                (key, "ranker" if role == "ranker" else "vector")
+                for role, key in inputs.items()
+                if role not in ("train_ratings", "movies")
+            ],
         },
     )
     def scores(step: Step, train_ratings: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
         train = train_ratings.collect()
-        alpha, curve = system.alpha, None
-        if len(branches) == 2 and alpha is None:
-            alpha, curve = choose_alpha(
-                _towers(system, tables, "fit"),
-                train,
-                system.fusion,
-                k=evaluation.k,
-                threshold=evaluation.relevance_threshold,
-            )
-            step.say(f"alpha = {alpha:.2f} has the highest NDCG@{evaluation.k} on validation")
         pool = candidates(fold_of(train, "train"))
-        ranking = rank(
-            system_branches(_towers(system, tables, "train"), pool, system.fusion, alpha),
-            pool.seen,
-            evaluation.list_length,
-            progress=step.progress("users"),
-        )
+        numbers: dict[str, float | int | str] = {}
+        notes: dict[str, str] = {}
+        if system.fusion == "stacked":
+            ranking = _stacked(system, catalog, train, tables)
+        else:
+            branches = _branches(step, system, catalog, train, pool, tables, numbers, notes)
+            ranking = rank(branches, pool.seen, evaluation.list_length, progress=step.progress("users"))
         table = score_table(ranking, pool)
-        numbers: dict[str, float | int | str] = {"users": table["user_id"].n_unique()}
-        if alpha is not None:
-            numbers["alpha"] = alpha
-        notes = {}
-        if curve is not None:
-            rows = "\n".join(f"| {a:.2f} | {q:.4f} |" for a, q in curve.iter_rows())
-            notes["alpha_search"] = f"| alpha | NDCG@{evaluation.k} on validation |\n|---|---|\n{rows}"
-        return Computed(table, numbers, notes)
+        return Computed(table, {"users": table["user_id"].n_unique(), **numbers}, notes)
 
     return scores
 
 
-def _towers(system: SystemSettings, tables: Mapping[str, pl.LazyFrame], fold: Fold) -> dict[str, TowerPair]:
-    towers = {}
-    if system.model:
-        towers[system.model] = model_towers(tables["factors"], fold)
-    if system.encoder:
-        reading = PROFILE_READING[system.fusion]
-        towers[system.encoder] = encoder_towers(tables["profiles"], tables["embeddings"], fold, reading)
+def _inputs(name: str, system: SystemSettings) -> dict[str, str]:
+    inputs = {"train_ratings": "train_ratings"}
+    inputs |= {f"factors_{model}": f"factors/{model}" for model in system.model_names}
+    inputs |= {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in system.encoder_names}
+    if system.fusion == "stacked":
+        return inputs | {"movies": "movies", "ranker": f"stackers/{name}"}
+    return inputs | {f"profiles_{encoder}": f"profiles/{encoder}" for encoder in system.encoder_names}
+
+
+def _branches(
+    step: Step,
+    system: SystemSettings,
+    catalog: Catalog,
+    train: pl.DataFrame,
+    pool: Candidates,
+    tables: Tables,
+    numbers: dict[str, float | int | str],
+    notes: dict[str, str],
+) -> list[Branch]:
+    """The weighted branches over the candidates; weights that validation has to choose go into numbers and notes."""
+    k, threshold = catalog.evaluation.k, catalog.evaluation.relevance_threshold
+    final = _towers(system, tables, "train")
+    if system.fusion == "zscore" and len(final) > 1:
+        weights, tried = choose_weights(_towers(system, tables, "fit"), train, k=k, threshold=threshold)
+        step.say(f"weights {weights} have the highest NDCG@{k} on validation")
+        numbers |= {f"weight_{name}": weight for name, weight in zip(final, weights, strict=True)}
+        notes["weight_search"] = _markdown(tried)
+        return zscore_branches(final, pool, weights)
+    if system.fusion == "zscore":
+        return zscore_branches(final, pool)
+    alpha = system.alpha
+    if len(final) == 2 and alpha is None:
+        alpha, curve = choose_alpha(_towers(system, tables, "fit"), train, system.fusion, k=k, threshold=threshold)
+        step.say(f"alpha = {alpha:.2f} has the highest NDCG@{k} on validation")
+        rows = "\n".join(f"| {a:.2f} | {q:.4f} |" for a, q in curve.iter_rows())
+        notes["alpha_search"] = f"| alpha | NDCG@{k} on validation |\n|---|---|\n{rows}"
+    if alpha is not None:
+        numbers["alpha"] = alpha
+    return system_branches(final, pool, system.fusion, alpha)
+
+
+def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
+    threshold = catalog.evaluation.relevance_threshold
+    embeddings = {encoder: tables[f"embeddings_{encoder}"] for encoder in system.encoder_names}
+    known = Known(
+        train,
+        {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
+        content_towers(train, embeddings, threshold),
+        film_years(tables["movies"].collect()),
+        threshold,
+    )
+    size = (system.stacker or StackerSettings()).candidates
+    text = tables["ranker"].collect()["ranker"].item()
+    return stacked_ranking(text, known, size, catalog.evaluation.list_length)
+
+
+def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, TowerPair]:
+    towers = {model: model_towers(tables[f"factors_{model}"], fold) for model in system.model_names}
+    for encoder in system.encoder_names:
+        profiles, embeddings = tables[f"profiles_{encoder}"], tables[f"embeddings_{encoder}"]
+        towers[encoder] = encoder_towers(profiles, embeddings, fold, PROFILE_READING[system.fusion])
     return towers
 
 
+def _markdown(tried: pl.DataFrame) -> str:
+    rows = "\n".join("| " + " | ".join(f"{value:.4g}" for value in row) + " |" for row in tried.iter_rows())
+    return f"| {' | '.join(tried.columns)} |\n|{'---|' * tried.width}\n{rows}"
+
+
 def _in_words(system: SystemSettings) -> str:
-    if system.model and system.encoder:
-        weight = "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}"
-        return f"{system.model} and {system.encoder} fused by `{system.fusion}`, {weight}"
-    return f"{system.model or system.encoder} alone"
+    branches = [*system.model_names, *system.encoder_names]
+    if len(branches) == 1 and system.fusion != "stacked":
+        return f"{branches[0]} alone"
+    weight = {"zscore": "weights chosen on validation", "stacked": "learned on held-out folds of train"}.get(
+        system.fusion, "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}"
+    )
+    return f"{', '.join(branches[:-1])} and {branches[-1]} fused by `{system.fusion}`, {weight}"

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from hybrid_assets.catalog import Catalog
+
 # What Dagster calls a job before its graph is known; it has no public name.
 Job = UnresolvedAssetJobDefinition
 
@@ -20,17 +22,18 @@ BACKFILL = dg.define_asset_job(
 )
 
 
-def refresh_job(left_out: Sequence[str]) -> Job:
+def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
     """The job `refresh`: every asset but the branches of some encoders.
 
     The cut-off decides what is computed, so refreshing is selecting everything.
 
     Args:
+        catalog: whose systems use the encoders.
         left_out: encoders that need minutes, or a GPU that is not here.
     """
     selection: dg.AssetSelection = dg.AssetSelection.all()
     for encoder in left_out:
-        selection = selection - dg.AssetSelection.tag("encoder", encoder)
+        selection = selection - _branch(catalog, encoder)
     return dg.define_asset_job(
         REFRESH,
         selection=selection,
@@ -39,7 +42,18 @@ def refresh_job(left_out: Sequence[str]) -> Job:
     )
 
 
-def branch_selection(tag: str, name: str) -> dg.AssetSelection:
-    """Everything that carries `tag=name`, what it is made from, and the leaderboard and report it appears on."""
-    branch = dg.AssetSelection.tag(tag, name)
-    return branch.upstream() | dg.AssetSelection.assets("leaderboard", "report")
+def backfill_selection(catalog: Catalog, encoders: Sequence[str]) -> dg.AssetSelection:
+    """The branches of some encoders, what they are made from, and the tables of all systems that they appear in."""
+    selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "report")
+    for encoder in encoders:
+        selection = selection | _branch(catalog, encoder).upstream()
+    return selection
+
+
+def _branch(catalog: Catalog, encoder: str) -> dg.AssetSelection:
+    """What is made with an encoder: its own assets and those of the systems that use it."""
+    branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", encoder)
+    for name, system in catalog.systems.items():
+        if encoder in system.encoder_names:
+            branch = branch | dg.AssetSelection.tag("system", name)
+    return branch

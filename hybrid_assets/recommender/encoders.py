@@ -89,8 +89,8 @@ def _model_options(spec: EncoderSpec, device: str) -> dict[str, Any]:
 def _read(spec: EncoderSpec, folder: Path, model_options: dict[str, Any], device: str) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer
 
-    if spec.pooling is not None and not (folder / "modules.json").exists():
-        return _assemble(folder, spec.pooling, model_options, device)
+    if not (folder / "modules.json").exists():
+        return _assemble(folder, spec.pooling or "mean", model_options, device)
     return SentenceTransformer(
         str(folder),
         device=device,
@@ -101,7 +101,11 @@ def _read(spec: EncoderSpec, folder: Path, model_options: dict[str, Any], device
 
 
 def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], device: str) -> "SentenceTransformer":
-    """Transformer, pooling and normalisation over bare files, for which the library would guess mean pooling."""
+    """Transformer, pooling and normalisation over bare files, for which the library would guess.
+
+    It would guess mean pooling, and where the tokenizer has a chat template it would wrap every text in it: the words
+    of an instruction to an assistant, the same for all texts.
+    """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.base.modules import Normalize, Transformer
     from sentence_transformers.sentence_transformer.modules import Pooling as PoolingModule
@@ -117,6 +121,8 @@ def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], dev
         model_kwargs={**shared, **model_options},
         processor_kwargs={**shared, **({"padding_side": "left"} if pooling == "lasttoken" else {})},
         config_kwargs=shared,
+        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        module_output_name="token_embeddings",
     )
     if gguf is not None:
         _forget_quantisation(transformer.model)

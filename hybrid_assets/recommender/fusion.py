@@ -48,6 +48,20 @@ def min_max_over_candidates(scores: "torch.Tensor", seen: "tuple[torch.Tensor, t
     return _min_max(scores, low, high)
 
 
+def z_score_over_candidates(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
+    """(score - mean) / standard deviation over that user's unrated train movies; 0 where all are equal."""
+    import torch
+
+    free = torch.ones_like(scores)
+    free[seen] = 0.0
+    count = free.sum(dim=1, keepdim=True).clamp_(min=1.0)
+    mean = (scores * free).sum(dim=1, keepdim=True) / count
+    scores.sub_(mean)
+    deviation = ((scores * free).square_().sum(dim=1, keepdim=True) / count).sqrt_()
+    scale = deviation.reciprocal().masked_fill_(deviation <= 1e-12, 0.0)
+    return scores.mul_(scale)
+
+
 def _min_max(scores: "torch.Tensor", low: "torch.Tensor", high: "torch.Tensor") -> "torch.Tensor":
     import torch
 
@@ -67,7 +81,10 @@ FUSIONS: dict[str, tuple[Normalise, Normalise]] = {
 }
 
 # Which reading of equation 2 a fusion takes its user profiles from (profiles.py).
-PROFILE_READING = {"convex": "liked", "notebook": "recency"}
+PROFILE_READING = {"convex": "liked", "notebook": "recency", "zscore": "liked"}
+
+# Weights tried for each branch of `zscore`, against the others' present weights; the first branch starts at 1.
+WEIGHT_GRID: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 
 ALPHA_GRID: tuple[float, ...] = tuple(np.round(np.linspace(0.0, 1.0, 21), 2).tolist())
 
@@ -85,3 +102,35 @@ def best_alpha(quality: Callable[[float], float], grid: Sequence[float] = ALPHA_
     curve = [quality(alpha) for alpha in grid]
     best = max(range(len(grid)), key=lambda place: (curve[place], grid[place]))
     return grid[best], curve
+
+
+def best_weights(
+    quality: Callable[[tuple[float, ...]], float], branches: int, grid: Sequence[float] = WEIGHT_GRID, rounds: int = 2
+) -> tuple[tuple[float, ...], list[tuple[tuple[float, ...], float]]]:
+    """Coordinate search for the branches' weights: one branch at a time over the grid, the others held.
+
+    Starts with all weights 1 and ends after `rounds`, or when a round changes nothing. Only a better quality changes
+    a weight; not all weights become 0.
+
+    Args:
+        quality: weights -> what is to be high, measured on the validation part of train.
+        branches: how many weights.
+        grid: weights to try.
+        rounds: most passes over the branches.
+
+    Returns:
+        The best weights, and every set that was tried with its quality.
+    """
+    best = (1.0,) * branches
+    tried = {best: quality(best)}
+    for _ in range(rounds):
+        before = best
+        for branch in range(branches):
+            for weight in grid:
+                weights = (*best[:branch], weight, *best[branch + 1 :])
+                if any(weights) and weights not in tried:
+                    tried[weights] = quality(weights)
+            best = max(tried, key=lambda weights: (tried[weights], weights == best))
+        if best == before:
+            break
+    return best, list(tried.items())

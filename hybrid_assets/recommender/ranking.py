@@ -53,7 +53,8 @@ class Ranking:
         items: (users, k) item index, -1 where a user has fewer than k candidates.
         scores: (users, k) fused score, -inf there.
         branch_scores: branch -> (users, k) its own score, before normalisation; NaN there.
-        branch_parts: branch -> (users, k) its weighted, normalised score; the parts sum to `scores`; NaN there.
+        branch_parts: branch -> (users, k) what it adds to the fused score (its weighted, normalised score); the parts
+            sum to `scores`; NaN there.
     """
 
     items: Index

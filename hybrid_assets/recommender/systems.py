@@ -4,14 +4,21 @@ Belongs here: putting branches, fusion and train ratings together, and the weigh
 Does not: the engine itself (ranking.py), judging the final lists (metrics.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.fusion import ALPHA_GRID, FUSIONS, best_alpha, identity
+from hybrid_assets.recommender.fusion import (
+    ALPHA_GRID,
+    FUSIONS,
+    best_alpha,
+    best_weights,
+    identity,
+    z_score_over_candidates,
+)
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank
@@ -124,8 +131,65 @@ def choose_alpha(
     return alpha, pl.DataFrame({"alpha": ALPHA_GRID, "ndcg": curve})
 
 
+def zscore_branches(
+    towers: Mapping[str, TowerPair], pool: Candidates, weights: Sequence[float] | None = None
+) -> list[Branch]:
+    """Any number of branches, each standardised over a user's candidates and weighted; None: all 1.
+
+    A content branch may lack a user, as in `system_branches`.
+    """
+    return [
+        Branch(
+            name,
+            align(pair.user_ids, pair.user_vectors, pool.user_ids, missing="zero"),
+            align(pair.item_ids, pair.item_vectors, pool.item_ids, missing="refuse"),
+            z_score_over_candidates,
+            weight,
+        )
+        for (name, pair), weight in zip(towers.items(), weights or [1.0] * len(towers), strict=True)
+    ]
+
+
+def choose_weights(
+    towers: Mapping[str, TowerPair], train: pl.DataFrame, *, k: int, threshold: float
+) -> tuple[tuple[float, ...], pl.DataFrame]:
+    """The weights of `zscore_branches` with the highest mean NDCG@k that a coordinate search finds on validation.
+
+    Args:
+        towers: the branches fitted on train without its validation part.
+        train: train ratings with the column `validation`.
+        k: cutoff.
+        threshold: a validation rating of at least this is relevant.
+
+    Returns:
+        A weight a branch, and every set that was tried: a column a branch, and `ndcg`.
+
+    Raises:
+        ValueError: no user has a relevant movie in the validation part.
+    """
+    pool = candidates(train.filter(~pl.col("validation")))
+    users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
+    if len(users) == 0:
+        raise ValueError(
+            "no user has a relevant movie in the validation part of train, so the weights cannot be chosen; "
+            "lower evaluation.relevance_threshold, or take a system of one branch"
+        )
+
+    def quality(weights: tuple[float, ...]) -> float:
+        lists = rank(zscore_branches(towers, pool, weights), pool.seen, k).items
+        return float(ndcg(lists[users], relevant).mean())
+
+    weights, tried = best_weights(quality, len(towers))
+    names = list(towers)
+    rows = [dict(zip(names, found, strict=True)) | {"ndcg": value} for found, value in tried]
+    return weights, pl.DataFrame(rows)
+
+
 def score_table(ranking: Ranking, pool: Candidates) -> pl.DataFrame:
-    """The lists as a table: `user_id`, `rank` (1 = best), `movie_id`, `score`, and per branch `score_`, `part_`."""
+    """The lists as a table: `user_id`, `rank` (1 = best), `movie_id`, `score`, and per branch `score_`, `part_`.
+
+    What adds to a score without being a branch has a `part_` alone.
+    """
     users, places = np.nonzero(ranking.items >= 0)
     listed = (users, places)
     columns: dict[str, npt.NDArray[np.generic]] = {
@@ -134,8 +198,9 @@ def score_table(ranking: Ranking, pool: Candidates) -> pl.DataFrame:
         "movie_id": pool.item_ids[ranking.items[listed]],
         "score": ranking.scores[listed],
     }
-    for name in ranking.branch_scores:
-        columns[f"score_{name}"] = ranking.branch_scores[name][listed]
+    for name in ranking.branch_parts:
+        if name in ranking.branch_scores:
+            columns[f"score_{name}"] = ranking.branch_scores[name][listed]
         columns[f"part_{name}"] = ranking.branch_parts[name][listed]
     return pl.DataFrame(columns)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from hybrid_assets.reporting.comparisons import LEVEL, duel_matrix, hybrid_verdict
 from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, findings
 from hybrid_assets.reporting.illustration import Illustration
 from hybrid_assets.reporting.leaderboard import (
@@ -56,6 +57,7 @@ class _Plot:
 def report_page(
     leaderboard: pl.DataFrame,
     *,
+    comparisons: pl.DataFrame | None,
     user_metrics: Mapping[str, pl.DataFrame],
     illustrations: Sequence[Illustration],
     relevance_threshold: float,
@@ -64,10 +66,12 @@ def report_page(
 ) -> str:
     """The report as one HTML page that needs no network and runs no script.
 
-    Holds the findings in words, the leaderboard with intervals and published values, the plots, the illustration, a
+    Holds the findings in words, the leaderboard with intervals and published values, the matrix of paired
+    comparisons, the plots, the illustration, a
     glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
     `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
-    With no measured system the page has no plots and says so.
+    Without `comparisons` (None: not materialized) their matrix is left out. With no measured system the page
+    has no plots and says so.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -77,6 +81,8 @@ def report_page(
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     headline, *further = findings(leaderboard)
+    verdict = None if comparisons is None else hybrid_verdict(comparisons, k)
+    duel_systems, duels = ([], []) if comparisons is None else duel_matrix(comparisons)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
     return template.render(
@@ -87,7 +93,10 @@ def report_page(
         relevance_threshold=f"{relevance_threshold:g}",
         confidence=f"{confidence * 100:g}",
         headline=headline,
-        findings=further,
+        findings=further if verdict is None else [*further, verdict],
+        duel_systems=duel_systems,
+        duels=list(zip(duel_systems, duels, strict=True)),
+        duel_level=f"{LEVEL:g}",
         main_headings=[METRICS[metric].label(k) for metric in _MAIN],
         main_rows=[_table_row(row, _MAIN) for row in rows],
         further_headings=[METRICS[metric].label(k) for metric in _FURTHER],

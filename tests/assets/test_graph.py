@@ -7,11 +7,15 @@ import pytest
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 
-SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook", "content_minilm"]
+PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
+SYSTEMS = [*PAPER, "content_minilm", "ease", "models_minilm", "stacked_minilm", "stacked"]
+MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "als", "als_liked", "user_knn"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
-    *("factors/most_popular", "factors/pmf", "embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
-    *("contrastive_pairs", "encoder_metrics/minilm"),
+    *(f"factors/{model}" for model in MODELS),
+    *("stackers/stacked_minilm", "stackers/stacked"),
+    *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
+    *("comparisons", "contrastive_pairs", "encoder_metrics/minilm"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 
@@ -110,7 +114,7 @@ def test_a_setting_computes_what_depends_on_it(graph):
     computed = graph.computed()
     assert computed == {
         *("scores/mf_minilm_notebook", "user_metrics/mf_minilm_notebook", "metrics/mf_minilm_notebook"),
-        *("leaderboard", "report"),
+        *("leaderboard", "comparisons", "report"),
     }
 
 
@@ -126,6 +130,17 @@ def test_the_leaderboard_is_the_metrics_of_the_lists(built):
         assert row["precision_low"] <= row["precision"] <= row["precision_high"]
         assert row["hits"] == users["hits"].sum()
         assert row["published_precision"] is None, "the paper measured another dataset"
+
+
+def test_comparisons_are_those_of_the_users_metrics(built):
+    pairs = built.table("comparisons")
+    assert pairs.height == len(SYSTEMS) * (len(SYSTEMS) - 1) // 2
+    for row in pairs.iter_rows(named=True):
+        one, two = (built.table(f"user_metrics/{row[side]}")["ndcg"] for side in ("system", "other"))
+        assert row["difference"] == pytest.approx(one.mean() - two.mean())
+        assert row["difference"] >= 0
+        content = "content" if row["system"].startswith("content_") else "hybrid"
+        assert row["kind"] == (content if "minilm" in row["system"] else "collaborative")
 
 
 def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score(built):
@@ -158,5 +173,5 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
     assert "not materialized" in row["state"]
     assert graph.computed() == {
         *("scores/popular_minilm", "user_metrics/popular_minilm", "metrics/popular_minilm"),
-        *("leaderboard", "report"),
+        *("leaderboard", "comparisons", "report"),
     }

@@ -8,12 +8,12 @@ from tiny_qwen import write_tiny_qwen
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.jobs import branch_selection
+from hybrid_assets.orchestration.jobs import backfill_selection
 
 TUNED = {
     *("adapters/tiny_lora", "embeddings/tiny_lora", "profiles/tiny_lora", "encoder_metrics/tiny_lora"),
     *("scores/content_tiny_lora", "user_metrics/content_tiny_lora", "metrics/content_tiny_lora"),
-    *("leaderboard", "report"),
+    *("leaderboard", "comparisons", "report"),
 }
 
 
@@ -51,7 +51,7 @@ def tuned(graph, qwen, tmp_path, monkeypatch):
     monkeypatch.setenv("HYBRID_CHECKPOINTS", str(tmp_path / "checkpoints"))
     graph.catalog = with_encoders(graph.catalog, qwen)
     graph.run()
-    graph.first = graph.computed(branch_selection("encoder", "tiny_lora"))
+    graph.first = graph.computed(backfill_selection(graph.catalog, ["tiny_lora"]))
     return graph
 
 
@@ -69,9 +69,9 @@ def test_a_backfill_makes_the_branch_and_a_second_one_nothing(tuned, tmp_path):
     assert tuned.first == TUNED
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
     assert board(tuned)["content_tiny"]["state"] == "not materialized: hybrid-assets backfill tiny"
-    assert tuned.computed(branch_selection("encoder", "tiny_lora")) == set()
+    assert tuned.computed(backfill_selection(tuned.catalog, ["tiny_lora"])) == set()
     assert list((tmp_path / "checkpoints").iterdir()) == [], "nothing is left of a training that is done"
-    tuned.run(branch_selection("encoder", "tiny"))
+    tuned.run(backfill_selection(tuned.catalog, ["tiny"]))
     base, learnt = tuned.table("embeddings/tiny"), tuned.table("embeddings/tiny_lora")
     cosine = (base["vector"].to_numpy() * learnt["vector"].to_numpy()).sum(axis=1)
     assert cosine.min() < 0.9999, "the tuned encoder differs from its base"
@@ -85,14 +85,14 @@ def test_new_ratings_make_the_row_stale_and_a_backfill_brings_it_back(tuned):
     row = board(tuned)["content_tiny_lora"]
     assert row["state"] == "stale, made from other train_ratings: hybrid-assets backfill tiny_lora"
     assert row["ndcg"] is None
-    tuned.run(branch_selection("encoder", "tiny_lora"))
+    tuned.run(backfill_selection(tuned.catalog, ["tiny_lora"]))
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
 
 
 def test_one_tag_trains_again_and_leaves_other_encoders_alone(tuned):
     tags = tuned.raw / "tags.csv"
     tags.write_text(tags.read_text().replace("heist", "slow"))
-    computed = tuned.computed(branch_selection("encoder", "tiny_lora"))
+    computed = tuned.computed(backfill_selection(tuned.catalog, ["tiny_lora"]))
     assert {"adapters/tiny_lora", "embeddings/tiny_lora"} <= computed
     assert not [asset for asset in computed if asset.endswith("/tiny")]
 
@@ -123,7 +123,7 @@ def test_what_needs_a_gpu_is_left_out_and_asked_for_by_name_says_why(graph, qwen
     assert "adapters/tiny_lora" not in graph.run(), "refresh = true, and yet it cannot run here"
     assert board(graph)["content_tiny_lora"]["state"] == "needs a GPU with 12 GiB: not materialized here"
     with pytest.raises(AssertionError, match=r"tiny_lora needs a GPU with 12 GiB free, found none.*backfill minilm"):
-        graph.run(branch_selection("encoder", "tiny_lora"))
+        graph.run(backfill_selection(graph.catalog, ["tiny_lora"]))
     assert board(graph)["most_popular"]["state"] == "materialized"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from hybrid_assets.catalog import load_catalog
 from hybrid_assets.orchestration import automation
 from hybrid_assets.orchestration.automation import MOST_TRIES, nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.jobs import REFRESH, refresh_job
@@ -20,7 +21,7 @@ class Watch:
         self.instance = instance
         self.cursor: str | None = None
         self.healthy = True
-        job = refresh_job([])
+        job = refresh_job(load_catalog(), [])
         self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], job=job, seconds=1, on=True)
 
         @dg.asset
@@ -135,7 +136,7 @@ def test_files_that_are_not_there_or_not_right_are_waited_for_with_a_word(watch)
 
 
 def test_the_schedule_launches_the_same_job():
-    schedule = nightly_schedule(job=refresh_job([]), cron="0 3 * * *", on=False)
+    schedule = nightly_schedule(job=refresh_job(load_catalog(), []), cron="0 3 * * *", on=False)
     assert schedule.job_name == REFRESH
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.cron_schedule == "0 3 * * *"

@@ -297,6 +297,18 @@ def test_a_hostile_safetensors_header_is_an_error_and_takes_no_memory(qwen, tmp_
         load_encoder(EncoderSpec(str(hostile), pooling="lasttoken"), hostile)
 
 
+def test_a_chat_template_does_not_get_into_the_texts(tmp_path):
+    """sentence-transformers 6.2 wraps texts in the template of an instruct model unless it is told otherwise."""
+    plain = write_tiny_qwen(tmp_path / "plain", TEXTS)
+    chat = write_tiny_qwen(tmp_path / "chat", TEXTS)
+    (chat / "chat_template.jinja").write_text(
+        "You are Heat.{% for message in messages %}{{ message.content }}{% endfor %}"
+    )
+    spec = [EncoderSpec(str(folder), pooling="lasttoken", max_length=8) for folder in (plain, chat)]
+    assert load_encoder(spec[1], chat).tokenizer.chat_template
+    np.testing.assert_array_equal(*(encode(load_encoder(it, Path(it.weights)), TEXTS) for it in spec))
+
+
 def test_two_gguf_files_are_not_guessed_between(tmp_path):
     for name in ("a.gguf", "b.gguf"):
         (tmp_path / name).write_bytes(b"GGUF")

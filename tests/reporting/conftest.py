@@ -3,6 +3,8 @@
 import polars as pl
 import pytest
 
+from hybrid_assets.recommender.comparison import compare
+
 METRIC_NAMES = [
     "hits",
     "precision",
@@ -151,3 +153,12 @@ def scores() -> dict[str, pl.DataFrame]:
         return pl.concat([one.select(pl.lit(user).alias("user_id"), pl.all()) for user in (1, 2, 3, 4, 5)])
 
     return {"ease": listing([7, 8, 4]), "most_popular": listing([5, 7])}
+
+
+@pytest.fixture(scope="session")
+def comparisons(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    kinds = {"ease": "collaborative", "mf_minilm": "hybrid", "mf_only": "collaborative"}
+    values = {system: user_metrics[system]["ndcg"].to_numpy() for system in kinds}
+    return compare(values, seed=0, resamples=200).with_columns(
+        pl.col("system").replace_strict(kinds).alias("kind"), pl.col("other").replace_strict(kinds).alias("other_kind")
+    )

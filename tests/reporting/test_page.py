@@ -52,12 +52,14 @@ def render(
     test_ratings: pl.DataFrame,
     movies: pl.DataFrame,
     scores: dict[str, pl.DataFrame],
+    comparisons: pl.DataFrame,
 ) -> Render:
     illustrations = illustrate(train_ratings, test_ratings, movies, scores, relevance_threshold=4.0)
 
     def page(leaderboard: pl.DataFrame, provenance: dict[str, object] | None = None) -> str:
         return report_page(
             leaderboard,
+            comparisons=comparisons,
             user_metrics=user_metrics,
             illustrations=illustrations,
             relevance_threshold=4.0,
@@ -173,3 +175,9 @@ def test_provenance_is_shown_as_given(render: Render, leaderboard: pl.DataFrame)
 
 def test_the_same_tables_give_the_same_page(html: str, render: Render, leaderboard: pl.DataFrame) -> None:
     assert render(leaderboard) == html
+
+
+def test_the_page_says_whether_the_best_hybrid_beats_the_best_model_and_shows_every_pair(html: str) -> None:
+    page = Parsed(html)
+    assert "The best hybrid (mf_minilm) does not beat the best purely collaborative system (ease)" in page.words
+    assert len([cell for cell in page.named("td") if cell.get("class") in ("better", "worse", "open", "self")]) == 9

@@ -1,0 +1,209 @@
+"""The learned fusion: no leakage, features by hand, what it learns, and that its parts sum to its scores."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hybrid_assets.recommender.metrics import ndcg
+from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.stacking import (
+    CONTEXT,
+    Known,
+    candidate_blocks,
+    centred_content,
+    cross_folds,
+    examples,
+    feature_names,
+    film_years,
+    importances,
+    stacked_ranking,
+    train_ranker,
+)
+from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
+from hybrid_assets.recommender.towers import TowerPair
+
+SMALL = {
+    "trees": 30,
+    "learning_rate": 0.1,
+    "leaves": 7,
+    "smallest_leaf": 5,
+    "feature_share": 1.0,
+    "row_share": 1.0,
+    "seed": 42,
+}
+YEAR = 365.25 * 86400
+
+
+def tastes(users: int = 60, items: int = 60) -> pl.DataFrame:
+    """Users like movies of their kind (id modulo 3) and rate some others low."""
+    generator = np.random.default_rng(0)
+    rows = [
+        (user, item, 5.0 if user % 3 == item % 3 else 2.0, 10**9 + int(generator.integers(10**8)))
+        for user in range(users)
+        for item in generator.permutation(items)[:24].tolist()
+    ]
+    return pl.DataFrame(rows, schema=["user_id", "movie_id", "rating", "timestamp"], orient="row")
+
+
+def years(ratings: pl.DataFrame) -> pl.DataFrame:
+    ids = ratings["movie_id"].unique().sort()
+    return pl.DataFrame({"movie_id": ids, "year": 1990.0 + ids % 20})
+
+
+def model(ratings: pl.DataFrame, seed: int = 0) -> TowerPair:
+    columns = (ratings[name].to_numpy() for name in ("user_id", "movie_id", "rating"))
+    return ease(*columns, threshold=4.0, regularisation=5.0, liked_only=False, power=2.0)
+
+
+def noise(ratings: pl.DataFrame) -> TowerPair:
+    generator = np.random.default_rng(5)
+    pool = candidates(ratings)
+    sides = [(ids, generator.normal(size=(len(ids), 4)).astype(np.float32)) for ids in (pool.user_ids, pool.item_ids)]
+    return TowerPair(*sides[0], *sides[1])
+
+
+def known(ratings: pl.DataFrame, contents: dict[str, TowerPair] | None = None) -> Known:
+    return Known(ratings, {"ease": model(ratings), "noise": noise(ratings)}, contents or {}, years(ratings), 4.0)
+
+
+def trained(ratings: pl.DataFrame, size: int = 30) -> str:
+    fold = cross_folds(ratings, 3, seed=1)
+    parts = [
+        examples(known(ratings.filter(pl.Series(fold != part))), ratings.filter(pl.Series(fold == part)), size)
+        for part in range(3)
+    ]
+    return train_ranker(parts, feature_names(["ease", "noise"], []), **SMALL)
+
+
+def test_every_rating_is_held_out_once_and_users_are_dealt_out_evenly():
+    ratings = tastes()
+    fold = cross_folds(ratings, 4, seed=3)
+    assert set(fold.tolist()) == {0, 1, 2, 3}
+    counts = ratings.with_columns(pl.Series("fold", fold)).group_by("user_id", "fold").len()["len"]
+    assert (counts.min(), counts.max()) == (6, 6)
+    assert fold.tolist() == cross_folds(ratings, 4, seed=3).tolist()
+    assert fold.tolist() != cross_folds(ratings, 4, seed=4).tolist()
+
+
+def test_users_with_fewer_ratings_than_folds_do_not_all_fall_into_the_first():
+    ratings = pl.DataFrame({"user_id": range(200)})
+    counts = np.bincount(cross_folds(ratings, 4, seed=0), minlength=4)
+    assert counts.sum() == 200
+    assert counts.min() > 25
+
+
+def test_the_context_of_a_candidate_by_hand():
+    day, now = 86400, 1_500_000_000
+    ratings = pl.DataFrame(
+        [
+            (1, 10, 5.0, now),
+            (1, 11, 3.0, now + 10 * day),
+            (2, 20, 4.0, now - 100 * day),  # within half a year of user 1's time
+            (3, 20, 2.0, now - 400 * day),  # within two years
+            (4, 20, 5.0, now + 1000 * day),  # later than both
+        ],
+        schema=["user_id", "movie_id", "rating", "timestamp"],
+        orient="row",
+    )
+    ids = pl.DataFrame({"movie_id": [10, 11, 20], "year": [2000.0, 1990.0, 2010.0]})
+    (block,) = candidate_blocks(Known(ratings, {"m": noise(ratings)}, {}, ids, 4.0), 10)
+    names = feature_names(["m"], [])
+    pool = candidates(ratings)
+    row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
+    found = dict(zip([name.removeprefix("context.") for name in names], block.features[row].tolist(), strict=True))
+    mean = 19 / 5
+    assert found["ratings"] == 3
+    assert found["likes"] == 2
+    assert found["mean"] == pytest.approx((11 + 5 * mean) / 8)
+    assert found["residual"] == 0, "users 2 to 4 rated nothing else, so their mean is that rating"
+    assert found["spread"] == pytest.approx(np.var([4, 2, 5]))
+    assert found["year"] == 2010
+    assert (found["user_ratings"], found["user_liked"], found["user_mean"], found["user_spread"]) == (2, 0.5, 4, 1)
+    assert (found["user_days"], found["user_year"]) == (10, 1995)
+    assert (found["near_half_year"], found["near_two_years"], found["before"]) == (1, 2, 2)
+    assert found["age_at_last"] == pytest.approx(1970 + (now + 10 * day) / YEAR - 2010, abs=1e-3)
+    assert found["first_after"] == pytest.approx(-410 * day / YEAR, abs=1e-4)
+
+
+def test_features_come_from_what_is_known_and_nothing_else():
+    """Held-out ratings, whatever they say, change labels alone."""
+    ratings = tastes()
+    fold = cross_folds(ratings, 3, seed=1)
+    rest, held_out = ratings.filter(pl.Series(fold != 0)), ratings.filter(pl.Series(fold == 0))
+    liked = examples(known(rest), held_out.with_columns(rating=pl.lit(5.0)), 30)
+    whole = examples(known(rest), held_out, 30)
+    rows = {row.tobytes() for row in liked.features}
+    assert all(row.tobytes() in rows for row in whole.features)
+    assert liked.hits.sum() > whole.hits.sum()
+
+
+def test_candidates_are_unrated_and_the_best_by_the_models():
+    ratings = tastes()
+    rated = set(ratings.select("user_id", "movie_id").rows())
+    pool = candidates(ratings)
+    for block in candidate_blocks(known(ratings), 7):
+        pairs = list(zip(pool.user_ids[block.users].tolist(), pool.item_ids[block.items].tolist(), strict=True))
+        assert not rated & set(pairs)
+        assert set(np.unique(block.users, return_counts=True)[1].tolist()) == {7}
+
+
+def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
+    ratings = tastes()
+    fold = cross_folds(ratings, 5, seed=9)
+    train, test = ratings.filter(pl.Series(fold != 0)), ratings.filter(pl.Series(fold == 0))
+    text = trained(train)
+    gains = dict(importances(text).iter_rows())
+    assert gains["ease.score"] + gains["ease.z"] > 5 * (gains["noise.score"] + gains["noise.z"])
+    pool = candidates(train)
+    users, relevant = relevant_items(test, pool, 4.0)
+    stacked = stacked_ranking(text, known(train), 30, 10)
+    blind = stacked_ranking(
+        text, Known(train, {"ease": noise(train), "noise": noise(train)}, {}, years(train), 4.0), 30, 10
+    )
+    assert ndcg(stacked.items[users], relevant).mean() > 2 * ndcg(blind.items[users], relevant).mean()
+
+
+def test_the_same_examples_give_the_same_text_and_lists():
+    ratings = tastes()
+    first, second = trained(ratings), trained(ratings)
+    assert first == second
+    one, two = (stacked_ranking(text, known(ratings), 30, 10) for text in (first, second))
+    assert one.items.tobytes() == two.items.tobytes()
+    assert one.scores.tobytes() == two.scores.tobytes()
+
+
+def test_parts_sum_to_the_score_and_lists_descend():
+    ratings = tastes()
+    table = score_table(stacked_ranking(trained(ratings), known(ratings), 30, 10), candidates(ratings))
+    assert table.columns[4:] == ["score_ease", "part_ease", "score_noise", "part_noise", f"part_{CONTEXT}"]
+    parts = table.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
+    assert (parts - table["score"]).abs().max() < 1e-5
+    assert table.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
+
+
+def test_other_features_than_it_was_trained_on_are_refused():
+    ratings = tastes()
+    with pytest.raises(ValueError, match="train it again"):
+        stacked_ranking(trained(ratings), Known(ratings, {"ease": model(ratings)}, {}, years(ratings), 4.0), 30, 10)
+
+
+def test_nothing_to_learn_from_says_what_to_do():
+    ratings = tastes()
+    part = examples(known(ratings), ratings, 30)  # what is known is no candidate
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        train_ranker([part], feature_names(["ease", "noise"], []), **SMALL)
+
+
+def test_content_is_the_cosine_without_the_common_direction():
+    ratings = pl.DataFrame({"user_id": [1, 1, 2], "movie_id": [10, 20, 30], "rating": [5.0, 2.0, 5.0]})
+    embeddings = np.array([[0, 0, 1], [3, 0, 1], [0, 3, 1], [9, 9, 9]], dtype=np.float32)
+    pair = centred_content(ratings, np.array([10, 20, 30, 40]), embeddings, 4.0)
+    assert pair.item_ids.tolist() == [10, 20, 30], "a film that nobody rated is no candidate and moves no mean"
+    centred = np.array([[-1, -1, 0], [2, -1, 0], [-1, 2, 0]]) / np.sqrt([[2], [5], [5]])
+    np.testing.assert_allclose(pair.item_vectors, centred, atol=1e-6)
+    np.testing.assert_allclose(pair.user_vectors, centred[[0, 2]], atol=1e-6)
+
+
+def test_years_are_read_from_titles():
+    movies = pl.DataFrame({"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None]})
+    assert film_years(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
