@@ -112,6 +112,13 @@ class AutomationSettings(_Settings):
     """When, as a cron expression."""
 
 
+class CheckSettings(_Settings):
+    """When an asset check warns."""
+
+    alarm_drop: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of a metric's last value by which it may fall before `not_fallen` warns."""
+
+
 class PairSettings(_Settings):
     """Pairs of movies that fine-tuned encoders learn from, drawn from train without its validation part."""
 
@@ -470,6 +477,8 @@ class Catalog(_Settings):
     """Cutoff, relevance, intervals."""
     automation: AutomationSettings = AutomationSettings()
     """Sensor and schedule."""
+    checks: CheckSettings = CheckSettings()
+    """Asset checks."""
     pairs: PairSettings = PairSettings()
     """What fine-tuned encoders learn from."""
     gpu: GpuSettings = GpuSettings()
@@ -480,6 +489,11 @@ class Catalog(_Settings):
     """Collaborative models by name."""
     systems: Mapping[Name, SystemSettings] = {}
     """Ranked systems by name."""
+
+    def is_most_popular(self, system: SystemSettings) -> bool:
+        """Whether a system is the plain list of the most popular movies, the floor for every other."""
+        models = [self.models[name].algorithm for name in system.model_names]
+        return models == ["most_popular"] and not system.encoder_names
 
     @model_validator(mode="after")
     def _names_refer_to_entries(self) -> "Catalog":

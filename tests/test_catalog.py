@@ -9,6 +9,7 @@ from hybrid_assets.catalog import (
     BprSettings,
     Catalog,
     CatalogError,
+    CheckSettings,
     EaseSettings,
     EncoderSettings,
     EvaluationSettings,
@@ -219,6 +220,7 @@ ANOTHER = [
             "diversity_encoder": "other",
         },
     ),
+    (CheckSettings(), {"alarm_drop": 0.2}),
     (AutomationSettings(), {"watch": False, "watch_seconds": 9, "nightly": True, "nightly_cron": "0 4 * * *"}),
     (
         EncoderSettings(weights="a/b"),

@@ -3,8 +3,10 @@
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.documents import build_documents
+from hybrid_assets.recommender.validity import empty_texts, repeated, unknown
 
 
 @incremental_asset(
@@ -17,6 +19,14 @@ from hybrid_assets.recommender.documents import build_documents
         "movie_id": [("movies", "movie_id")],
         "document": [("movies", "title"), ("movies", "genres"), ("tags", "tag")],
     },
+    checks=[
+        Check("no_empty_document", "Every document has text.", lambda made: empty_texts(made.table, "document")),
+        Check(
+            "one_document_a_movie",
+            "Every movie has a document, and one.",
+            lambda made: repeated(made.table, "movie_id") or unknown(made.given("movies"), made.table, "movie_id"),
+        ),
+    ],
 )
 def movie_documents(step: Step, movies: pl.LazyFrame, tags: pl.LazyFrame) -> Computed:
     """One text for each movie: title without its year, genres, and all tags ever given to it."""

@@ -8,6 +8,7 @@ import polars as pl
 
 from hybrid_assets.assets.tuning import encoder_spec, gpu_need, tuned_key
 from hybrid_assets.catalog import Catalog, EncoderSettings
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.embeddings import update_embeddings
@@ -15,6 +16,7 @@ from hybrid_assets.recommender.encoder_weights import base_fingerprint, weights_
 from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.towers import Vectors
 from hybrid_assets.recommender.tuning import load_tuned, tuned_fingerprint
+from hybrid_assets.recommender.validity import not_unit_length, repeated, unknown
 
 
 def embedding_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -57,6 +59,18 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
             "document_key": [("movie_documents", "document")],
             "vector": [("movie_documents", "document")],
         },
+        checks=[
+            Check("unit_length", "Every vector is finite and 1 long.", lambda made: not_unit_length(made.table)),
+            Check(
+                "one_vector_a_document",
+                "Every document has a vector, and one.",
+                lambda made: (
+                    repeated(made.table, "movie_id")
+                    or unknown(made.given("movie_documents"), made.table, "movie_id")
+                    or unknown(made.table, made.given("movie_documents"), "movie_id")
+                ),
+            ),
+        ],
     )
     def embeddings(step: Step, movie_documents: pl.LazyFrame, tuned: pl.LazyFrame | None = None) -> Computed:
         def encode_new(documents: list[str]) -> Vectors:

@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import Catalog, ModelSettings
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.biased_mf import biased_mf
@@ -17,6 +18,7 @@ from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.tables import FOLDS, factor_table, fold_of
 from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.validity import degenerate_factors
 
 # Algorithm -> its function and the library that computes it. A new model's line goes here.
 ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
@@ -73,6 +75,13 @@ def _factor_asset(name: str, settings: ModelSettings, threshold: float) -> dg.As
             "id": [("train_ratings", "user_id"), ("train_ratings", "movie_id")],
             "vector": [("train_ratings", "rating")],
         },
+        checks=[
+            Check(
+                "not_degenerate",
+                "Vectors are finite, and not all movies have the same.",
+                lambda made: degenerate_factors(made.table),
+            )
+        ],
     )
     def model_factors(step: Step, train_ratings: pl.LazyFrame) -> Computed:
         train = train_ratings.collect()

@@ -4,9 +4,11 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import Catalog, PublishedRow, SystemSettings
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.intervals import METRICS
+from hybrid_assets.recommender.validity import below_floor
 
 # The dataset on which the paper's Table I was measured.
 PUBLISHED_ON = "ml-latest-small"
@@ -44,6 +46,7 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
     for figure in PublishedRow.model_fields:
         columns[f"published_{figure}"] = "what the paper prints for this system"
 
+    floor = next((name for name, system in catalog.systems.items() if catalog.is_most_popular(system)), None)
     missing = {name: _why_missing(catalog, system, gpu_gib) for name, system in catalog.systems.items()}
 
     def states(store: TableStore) -> dict[str, str]:
@@ -60,6 +63,14 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
         optional=list(catalog.systems),
         columns=columns,
         lineage={metric: [(f"metrics/{name}", "value") for name in catalog.systems] for metric in METRICS},
+        checks=[
+            Check(
+                "above_most_popular",
+                "Every system ranks better than recommending the most popular movies to everybody.",
+                lambda made: below_floor(made.table, floor) if floor else "",
+                blocking=False,
+            )
+        ],
     )
     def leaderboard(step: Step, **metrics: pl.LazyFrame | None) -> Computed:
         """Every system with its metrics and their intervals, best NDCG first; the paper's figures beside ours."""

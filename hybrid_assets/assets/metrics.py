@@ -6,13 +6,17 @@ import polars as pl
 
 from hybrid_assets.assets.stackers import system_tags
 from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.intervals import summarise
 from hybrid_assets.recommender.metrics import user_metrics
 from hybrid_assets.recommender.systems import candidates, lists_of, relevant_items
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import align, positions
+from hybrid_assets.recommender.validity import fallen, outside
 
+# counts, bits, and 1 - cosine
+UNBOUNDED = ("hits", "novelty", "diversity")
 USER_COLUMNS = {
     "user_id": "a user with a relevant test movie",
     "train_ratings": "ratings of the user in train",
@@ -122,6 +126,19 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
             "users": "evaluated users",
         },
         lineage={"value": [(f"user_metrics/{name}", column) for column in USER_COLUMNS]},
+        checks=[
+            Check(
+                "in_unit_interval",
+                "Every metric but the counts and bits is in [0, 1].",
+                lambda made: outside(made.table.filter(~pl.col("metric").is_in(UNBOUNDED)), "value", 0.0, 1.0),
+            ),
+            Check(
+                "not_fallen",
+                f"No metric lost more than {catalog.checks.alarm_drop:.0%} since the last materialization.",
+                lambda made: fallen(made.table, made.previous, catalog.checks.alarm_drop),
+                blocking=False,
+            ),
+        ],
     )
     def overall(step: Step, user_metrics: pl.LazyFrame, scores: pl.LazyFrame, train_ratings: pl.LazyFrame) -> Computed:
         per_user = user_metrics.collect()

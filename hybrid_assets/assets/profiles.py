@@ -4,9 +4,11 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.profiles import Reading, liked_weights, recency_weights, user_profiles
 from hybrid_assets.recommender.tables import FOLDS, Fold, fold_of, ids_and_vectors
+from hybrid_assets.recommender.validity import not_unit_length, users_without_profile
 
 READINGS: tuple[Reading, ...] = ("liked", "recency")
 
@@ -40,6 +42,14 @@ def _profile_asset(name: str, threshold: float) -> dg.AssetsDefinition:
             "user_id": [("train_ratings", "user_id")],
             "vector": [("train_ratings", "rating"), (f"embeddings/{name}", "vector")],
         },
+        checks=[
+            Check("unit_length", "Every profile is 1 long.", lambda made: not_unit_length(made.table)),
+            Check(
+                "profiles_cover_users",
+                "Every user who likes something has a profile.",
+                lambda made: users_without_profile(made.table, made.given("train_ratings"), threshold),
+            ),
+        ],
     )
     def profiles(step: Step, train_ratings: pl.LazyFrame, embeddings: pl.LazyFrame) -> Computed:
         train = train_ratings.collect()

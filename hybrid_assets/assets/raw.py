@@ -12,7 +12,9 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
 from hybrid_assets.datasets.sources import folder_of, locate
 from hybrid_assets.environment import raw_cache
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.validity import outside, repeated, unknown
 
 TABLES = ("ratings", "movies", "tags")
 RATING_COLUMNS = {
@@ -96,6 +98,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         parts={"raw_files": _content_of("movies")},
         columns={"movie_id": "the movie", "title": "with its year", "genres": "separated by |"},
         lineage=_from_raw("movie_id", "title", "genres"),
+        checks=[Check("unique_movies", "Each movie stands once.", lambda made: repeated(made.table, "movie_id"))],
     )
     def movies(step: Step, raw_files: pl.LazyFrame) -> Computed:
         """Every movie of the dataset, rated or not."""
@@ -111,6 +114,23 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         parts={"raw_files": _content_of("ratings")},
         columns=RATING_COLUMNS,
         lineage=_from_raw(*RATING_COLUMNS),
+        checks=[
+            Check(
+                "unique_pairs",
+                "Nobody rates a movie twice.",
+                lambda made: repeated(made.table, "user_id", "movie_id"),
+            ),
+            Check(
+                "ratings_in_range",
+                f"Every rating is in {list(rating_range)}.",
+                lambda made: outside(made.table, "rating", *rating_range),
+            ),
+            Check(
+                "movies_exist",
+                "Every rated movie is in movies.",
+                lambda made: unknown(made.table, made.given("movies"), "movie_id"),
+            ),
+        ],
     )
     def ratings(step: Step, raw_files: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
         """Every rating of the dataset, in file order, checked against the movies."""
@@ -134,6 +154,13 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         parts={"raw_files": _content_of("tags")},
         columns={"user_id": "who tagged", "movie_id": "what", "tag": "free text", "timestamp": "when, in unix seconds"},
         lineage=_from_raw("user_id", "movie_id", "tag", "timestamp"),
+        checks=[
+            Check(
+                "movies_exist",
+                "Every tagged movie is in movies.",
+                lambda made: unknown(made.table, made.given("movies"), "movie_id"),
+            )
+        ],
     )
     def tags(step: Step, raw_files: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
         """Every tag of the dataset, in file order; none where the dataset has no tags."""

@@ -7,6 +7,7 @@ import polars as pl
 
 from hybrid_assets.assets.stackers import content_towers, system_tags
 from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
@@ -22,6 +23,7 @@ from hybrid_assets.recommender.systems import (
 )
 from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, model_towers
 from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
 
 Tables = Mapping[str, pl.LazyFrame]
 
@@ -73,6 +75,28 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
                 if role not in ("train_ratings", "movies")
             ],
         },
+        checks=[
+            Check(
+                "distinct_movies",
+                "No list holds a movie twice.",
+                lambda made: repeated(made.table, "user_id", "movie_id"),
+            ),
+            Check(
+                "unseen_movies",
+                "No list holds a movie that its user rated in train.",
+                lambda made: shared_pairs(made.table, made.given("train_ratings")),
+            ),
+            Check(
+                "ranked_by_score",
+                "Ranks count from 1 and scores do not rise.",
+                lambda made: wrong_lists(made.table),
+            ),
+            Check(
+                "users_covered",
+                "Every user who has not rated every movie has a list.",
+                lambda made: users_without_list(made.table, made.given("train_ratings")),
+            ),
+        ],
     )
     def scores(step: Step, train_ratings: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
         train = train_ratings.collect()

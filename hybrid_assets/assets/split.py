@@ -5,8 +5,10 @@ import polars as pl
 
 from hybrid_assets.assets.raw import RATING_COLUMNS
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.split import split_ratings
+from hybrid_assets.recommender.validity import shared_pairs, unknown
 
 
 def split_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -48,11 +50,23 @@ def split_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         version="1",
         settings=[settings],
         libraries=["scikit-learn"],
-        inputs=["ratings"],
+        inputs=["ratings", "train_ratings"],
         columns=RATING_COLUMNS,
         lineage={column: [("ratings", column)] for column in RATING_COLUMNS},
+        checks=[
+            Check(
+                "no_test_row_in_train",
+                "No pair of user and movie is in train too.",
+                lambda made: shared_pairs(made.table, made.given("train_ratings")),
+            ),
+            Check(
+                "test_users_in_train",
+                "Every user of the test has ratings in train.",
+                lambda made: unknown(made.table, made.given("train_ratings"), "user_id"),
+            ),
+        ],
     )
-    def test_ratings(step: Step, ratings: pl.LazyFrame) -> Computed:
+    def test_ratings(step: Step, ratings: pl.LazyFrame, train_ratings: pl.LazyFrame) -> Computed:
         """Ratings that no model ever sees; lists are judged by them."""
         _, test = split(ratings)
         return Computed(test, counts(test))

@@ -10,13 +10,14 @@ import importlib.metadata
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import settings_digest
+from hybrid_assets.orchestration.checks import Check, Made, check_results, check_specs, refusal
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
 from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, changes, input_versions
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
@@ -107,6 +108,7 @@ def incremental_asset(
     observed: Callable[[TableStore], Mapping[str, str]] | None = None,
     look: Callable[[], pl.DataFrame | None] | None = None,
     gpu: GpuNeed | None = None,
+    checks: Sequence[Check] = (),
     kinds: frozenset[str] = frozenset(),
     tags: Mapping[str, str] | None = None,
     lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
@@ -128,6 +130,7 @@ def incremental_asset(
         look: for an asset that looks at the outside world, and so computes at every run: the table it would make now
             with nothing fetched, None where there is nothing yet. Only `judge` asks.
         gpu: what it needs of the GPU; asked for only when there is something to compute.
+        checks: what must hold of the table; where a blocking one fails, the last table stays.
         kinds: what the UI shows on the asset, beside parquet.
         tags: for selections such as `tag:encoder=minilm`.
         lineage: column -> (input key, its column) that it comes from.
@@ -169,8 +172,9 @@ def incremental_asset(
             description=description or function.__doc__,
             required_resource_keys={"io_manager", *({"gpu"} if gpu else set())},
             output_required=True,
+            check_specs=check_specs(asset_key, checks),
         )
-        def asset(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult[Any]:
+        def asset(context: dg.AssetExecutionContext, **tables: Any) -> Iterator[Any]:
             store: TableStore = context.resources.io_manager
             with _clear_failures(key):
                 made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
@@ -178,19 +182,34 @@ def incremental_asset(
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
                 context.log.info("unchanged, nothing computed")
+                # what was found when the table was made; a check that is newer than the table looks at it now
+                newer = [check for check in checks if check.name not in stamp.checked]
+                found = {**stamp.checked}
+                if newer:
+                    found |= _problems(newer, Made(store.scan(asset_key).collect(), tables, None))
                 return dg.MaterializeResult(
                     data_version=dg.DataVersion(stamp.data_version),
                     metadata={**_shown(stamp, store.scan(asset_key), columns, dependencies), "cached": True},
+                    check_results=check_results(checks, found),
                 )
 
             if last and not look and not changes(recipe, last, made_from):
-                return unchanged(last)
+                yield unchanged(last)
+                return
             device = context.resources.gpu.claim(gpu) if gpu else "cpu"
             step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device)
             started = time.monotonic()
             with _clear_failures(key):
                 computed = function(step, **tables)
             _check_columns(key, computed.table, columns)
+            previous = store.scan(asset_key).collect() if checks and last else None
+            problems = _problems(checks, Made(computed.table, tables, previous))
+            refused = refusal(checks, problems)
+            if refused:
+                yield from check_results(checks, problems)
+                raise dg.Failure(f"{key}: not stored, the last table stays: {refused}", allow_retries=False)
+            for warning in filter(None, problems.values()):
+                context.log.warning(f"{key}: {warning}")
             stamp = Stamp(
                 asset=key,
                 code_version=recipe.code_version,
@@ -199,10 +218,12 @@ def incremental_asset(
                 numbers=computed.numbers,
                 notes=computed.notes,
                 made_with=recipe.made_with,
+                checked=problems,
             )
-            if stamp == last:
-                return unchanged(last)
-            return dg.MaterializeResult(
+            if last and replace(stamp, checked={}) == replace(last, checked={}):
+                yield unchanged(last)
+                return
+            yield dg.MaterializeResult(
                 value=StampedTable(computed.table, stamp),
                 data_version=dg.DataVersion(stamp.data_version),
                 metadata={
@@ -211,12 +232,17 @@ def incremental_asset(
                     "cached": False,
                     "seconds": round(time.monotonic() - started, 3),
                 },
+                check_results=check_results(checks, problems),
             )
 
         RECIPES[asset] = recipe
         return asset
 
     return decorate
+
+
+def _problems(checks: Sequence[Check], made: Made) -> dict[str, str]:
+    return {check.name: check.problem(made) for check in checks}
 
 
 def _data_version(store: TableStore, key: dg.AssetKey) -> str:

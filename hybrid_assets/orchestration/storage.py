@@ -34,6 +34,7 @@ class Stamp:
         numbers: counts and figures to plot over time.
         notes: Markdown to show with the table: a search's curve, a plot.
         made_with: what the code version is a digest of; empty in stamps of before it was kept.
+        checked: check -> what it found wrong, "" where it passed; a check that is newer than the table is not named.
     """
 
     asset: str
@@ -43,6 +44,7 @@ class Stamp:
     numbers: Mapping[str, float | int | str] = field(default_factory=dict)
     notes: Mapping[str, str] = field(default_factory=dict)
     made_with: Mapping[str, str] = field(default_factory=dict)
+    checked: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

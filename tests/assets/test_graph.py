@@ -132,6 +132,16 @@ def test_the_leaderboard_is_the_metrics_of_the_lists(built):
         assert row["published_precision"] is None, "the paper measured another dataset"
 
 
+def test_every_check_passes_on_good_tables_and_is_recorded(built):
+    definitions = build_definitions(built.catalog, built.storage)
+    declared = definitions.resolve_asset_graph().asset_check_keys
+    assert {check.name for check in declared} >= {"no_test_row_in_train", "unit_length", "unseen_movies", "not_fallen"}
+    for check in declared:
+        stamp = built.store.stamp(check.asset_key)
+        if stamp is not None and check.name != "above_most_popular":
+            assert stamp.checked[check.name] == "", check
+
+
 def test_comparisons_are_those_of_the_users_metrics(built):
     pairs = built.table("comparisons")
     assert pairs.height == len(SYSTEMS) * (len(SYSTEMS) - 1) // 2
