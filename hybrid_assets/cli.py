@@ -94,6 +94,9 @@ def status(
 def backfill(
     encoders: Annotated[list[str], typer.Argument(help="Names under [encoders] of the catalog.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute what is made with them again, changed or not.")
+    ] = False,
     dataset: DatasetOption = None,
 ) -> None:
     """Bring the branch of some encoders up to date: embeddings, profiles, scores, metrics, leaderboard.
@@ -105,12 +108,16 @@ def backfill(
     `hybrid-assets backfill minilm`
 
     `hybrid-assets backfill minilm --dry-run` (what would be looked at, and why)
+
+    `hybrid-assets backfill minilm --force` (encode every document again)
     """
     catalog = _catalog(dataset)
     for encoder in encoders:
         queries.known(encoder, list(catalog.encoders), "encoder")
     selection = backfill_selection(catalog, encoders)
     definitions = build_definitions(catalog)
+    if dry_run and force:
+        raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     if dry_run:
         selected = selection.resolve(definitions.resolve_asset_graph())
         recipes = recipes_of(definitions)
@@ -123,7 +130,34 @@ def backfill(
             )
         out.print(f"{len(would_run)} of {len(selected)} assets would be looked at")
         return
-    _report(run_in_process(definitions, dagster_home(), selection))
+    _report(run_in_process(definitions, dagster_home(), selection, force=encoders if force else ()))
+
+
+@app.command()
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """Delete the tables of encoders, models and systems that the catalog does not name any more; lists them first.
+
+    Examples:
+
+    `hybrid-assets prune`
+
+    `hybrid-assets prune --yes`
+    """
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    of_catalog = recipes_of(build_definitions(catalog))
+    leftover = [key for key in store.stored() if key not in of_catalog]
+    for key in leftover:
+        out.print(store.path(key), markup=False, soft_wrap=True)
+    if not leftover:
+        out.print("nothing to delete: every table is of the catalog")
+    elif yes or typer.confirm(f"Delete these {len(leftover)} tables and their files?"):
+        for key in leftover:
+            store.delete(key)
+        out.print(f"{len(leftover)} tables deleted; hybrid-assets run takes them off the leaderboard and the report")
 
 
 @app.command()

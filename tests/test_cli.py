@@ -117,6 +117,37 @@ def test_backfill_touches_the_branch_of_its_encoder(shell):
     assert "scores/most_popular" not in done.stderr
 
 
+def test_force_encodes_every_document_again_and_leaves_what_it_is_made_from(shell):
+    done = shell("backfill", "minilm", "--force")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line for line in done.stderr.splitlines() if line.startswith("✓")}
+    assert "unchanged" not in lines["embeddings/minilm"]
+    assert "unchanged" not in lines["metrics/mf_minilm"]
+    assert "unchanged" in lines["factors/pmf"]
+    assert "0 texts encoded" not in done.stderr
+    assert "texts encoded" in done.stderr
+    assert "give one of them" in shell("backfill", "minilm", "--force", "--dry-run").stderr
+
+
+def test_prune_lists_first_and_deletes_what_the_catalog_does_not_name(shell, tmp_path):
+    catalog = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    more = tmp_path / "more.toml"
+    more.write_text(catalog + '[systems.gone]\nmodel = "most_popular"\n')
+    assert shell("run", HYBRID_CATALOG=str(more)).returncode == 0
+    stored = Path(shell.environment["HYBRID_STORAGE"]) / "folder"
+    gone = {stored / stage / "gone.parquet" for stage in ("scores", "user_metrics", "metrics")}
+    before = set(stored.rglob("*.parquet"))
+    assert gone <= before
+    asked = shell("prune")
+    assert asked.returncode == 1, "nobody answered"
+    assert set(asked.stdout.splitlines()) >= {str(file) for file in gone}
+    assert set(stored.rglob("*.parquet")) == before
+    assert shell("prune", "--yes").returncode == 0
+    assert set(stored.rglob("*.parquet")) == before - gone
+    assert "nothing to delete" in shell("prune").stdout
+    assert shell("run").returncode == 0
+
+
 def test_status_and_dry_run_tell_what_a_run_would_find(shell):
     assert shell("run").returncode == 0
     records = {record["asset"]: record for record in json.loads(shell("status", "--json").stdout)}

@@ -10,12 +10,14 @@ change that arrives during a run is seen when the run is over.
 
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 
+from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.jobs import REFRESH, Job
 
 # The hash of the raw files that a run was launched for.
@@ -57,10 +59,11 @@ def watch_sensor(files: Callable[[], list[Path]], *, job: Job, seconds: int, on:
             return dg.SkipReason("the files have just changed; looking again before anything is launched")
         digest = last.get("digest") or _digest(present)
         context.update_cursor(json.dumps({"looks": looks, "digest": digest}))
+        end_abandoned_runs(context.instance)
         reason = _not_now(context.instance, digest)
         if reason:
             return dg.SkipReason(reason)
-        return dg.SensorResult(run_requests=[dg.RunRequest(tags={RAW_TAG: digest})])
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags={RAW_TAG: digest, HOST_TAG: socket.gethostname()})])
 
     return watch_raw_files
 

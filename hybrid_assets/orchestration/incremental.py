@@ -23,6 +23,8 @@ from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, chang
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 
 OWNERS = ["team:hybrid-assets"]
+# Run tag: the encoders, separated by commas, whose assets are computed although nothing changed.
+FORCE_TAG = "hybrid_assets/force"
 PROGRESS_SECONDS = 2.0
 PREVIEW_ROWS = 5
 
@@ -55,14 +57,16 @@ class Step:
     identity: str
     # torch device
     device: str
+    # whether nothing of the last table may be carried over
+    forced: bool
 
     def say(self, message: str) -> None:
         """Tell the person who watches, in the terminal and in the UI."""
         self.context.log.info(message)
 
     def previous(self) -> pl.LazyFrame | None:
-        """The asset's own last table."""
-        return self.store.scan(self.key) if self.store.exists(self.key) else None
+        """The asset's own last table, to carry rows over from; None too where the run is forced."""
+        return self.store.scan(self.key) if self.store.exists(self.key) and not self.forced else None
 
     def progress(self, unit: str) -> Callable[[int, int | None], None]:
         """A callback for long work: (done, total) becomes `1,024 of 9,066 documents, 310/s, 26 s left`."""
@@ -179,6 +183,7 @@ def incremental_asset(
             with _clear_failures(key):
                 made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
             last = store.stamp(asset_key)
+            forced = (tags or {}).get("encoder") in context.run.tags.get(FORCE_TAG, "").split(",")
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
                 context.log.info("unchanged, nothing computed")
@@ -193,11 +198,11 @@ def incremental_asset(
                     check_results=check_results(checks, found),
                 )
 
-            if last and not look and not changes(recipe, last, made_from):
+            if last and not look and not forced and not changes(recipe, last, made_from):
                 yield unchanged(last)
                 return
             device = context.resources.gpu.claim(gpu) if gpu else "cpu"
-            step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device)
+            step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device, forced)
             started = time.monotonic()
             with _clear_failures(key):
                 computed = function(step, **tables)
@@ -220,7 +225,7 @@ def incremental_asset(
                 made_with=recipe.made_with,
                 checked=problems,
             )
-            if last and replace(stamp, checked={}) == replace(last, checked={}):
+            if last and not forced and replace(stamp, checked={}) == replace(last, checked={}):
                 yield unchanged(last)
                 return
             yield dg.MaterializeResult(

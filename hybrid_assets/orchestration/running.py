@@ -4,13 +4,16 @@ Belongs here: one run and how it ended. Does not: what to select (jobs.py), how 
 """
 
 import os
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
+from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
 
 
@@ -33,13 +36,20 @@ class RunOutcome:
     failures: Mapping[str, str]
 
 
-def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetSelection | None = None) -> RunOutcome:
+def run_in_process(
+    definitions: dg.Definitions,
+    home: Path,
+    selection: dg.AssetSelection | None = None,
+    *,
+    force: Sequence[str] = (),
+) -> RunOutcome:
     """Materialize a selection (None: the job `refresh`) and wait for it.
 
     Args:
         definitions: the code location.
         home: Dagster's home; created, without telemetry, when missing.
         selection: what to bring up to date.
+        force: encoders whose own assets are computed although nothing changed.
     """
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
@@ -48,10 +58,12 @@ def run_in_process(definitions: dg.Definitions, home: Path, selection: dg.AssetS
     keys = None if selection is None else list(selection.resolve(definitions.resolve_asset_graph()))
     started = time.monotonic()
     with dg.DagsterInstance.get() as instance:
+        end_abandoned_runs(instance)
         result = definitions.resolve_job_def(REFRESH if selection is None else BACKFILL.name).execute_in_process(
             instance=instance,
             asset_selection=keys,
             run_config={"loggers": {"terminal": {}}},
+            tags={HOST_TAG: socket.gethostname(), **({FORCE_TAG: ",".join(force)} if force else {})},
             raise_on_error=False,
         )
     computed, unchanged = [], 0

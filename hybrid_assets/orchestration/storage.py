@@ -242,6 +242,27 @@ class TableStore(dg.ConfigurableIOManager):
                 replace_file(UPath(scratch / name), content)
         return Path(place.path) if local else scratch
 
+    def stored(self) -> list[dg.AssetKey]:
+        """Every asset that has a table here, of the catalog or not; other files are passed over."""
+        root = UPath(self.url)
+        found = []
+        for file in sorted(root.rglob("*.parquet"), key=str) if root.exists() else []:
+            key = dg.AssetKey(list(file.relative_to(root).with_suffix("").parts))
+            try:
+                stamp = self.stamp(key)
+            except dg.Failure:
+                continue
+            if stamp and stamp.asset == key.to_user_string():
+                found.append(key)
+        return found
+
+    def delete(self, key: dg.AssetKey) -> None:
+        """Delete an asset's table and its files; the table first, so that nothing names files that are gone."""
+        self.path(key).unlink()
+        folder = self.path(key, "")
+        if folder.is_dir():
+            folder.fs.rm(folder.path, recursive=True)
+
     def made_at(self, key: dg.AssetKey) -> float:
         """When the asset's table was written, in seconds since 1970."""
         return float(self.path(key).stat().st_mtime)

@@ -1,0 +1,49 @@
+"""Runs whose process is gone: killed with -9, or the machine went down.
+
+Dagster counts such a run as started for ever: the sensor waits for it and its place in the pool `gpu` stays taken.
+Belongs here: finding them and ending them. Does not: trying again, which the sensor does with a failed run.
+"""
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psutil
+from dagster._core.storage.runs.sqlite import SqliteRunStorage
+
+# The machine a run's process is on; without it, records in a local SQLite file are of this machine.
+HOST_TAG = "hybrid_assets/host"
+UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+# How long a run may take from its launch to its process.
+START_TIMEOUT = timedelta(minutes=5)
+CLOCK_TOLERANCE_SECONDS = 2.0
+
+
+def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark the runs of this machine whose process is gone as failed, and free what they hold; returns their ids."""
+    here, only_here = socket.gethostname(), isinstance(instance.run_storage, SqliteRunStorage)
+    ended = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY)):
+        run = record.dagster_run
+        if run.tags.get(HOST_TAG, here if only_here else None) != here or _alive(instance, record):
+            continue
+        instance.report_run_failed(
+            run, "The process of this run is gone: it was killed, or the machine went down. What it finished is kept."
+        )
+        if instance.event_log_storage.supports_global_concurrency_limits:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        ended.append(run.run_id)
+    return ended
+
+
+def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
+    for event in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        told = event.dagster_event.engine_event_data.metadata.get("pid") if event.dagster_event else None
+        if told is not None:
+            try:
+                # a process that began after the run said its number only has the same number
+                began = psutil.Process(int(str(told.value))).create_time()
+            except psutil.NoSuchProcess:
+                return False
+            return bool(began <= event.timestamp + CLOCK_TOLERANCE_SECONDS)
+    return datetime.now(UTC) - record.create_timestamp.astimezone(UTC) < START_TIMEOUT

@@ -1,0 +1,79 @@
+"""A run whose process is gone is ended; one whose process lives is left alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import dagster as dg
+import pytest
+
+from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+
+SLEEPER = """
+import sys, time
+import dagster as dg
+
+@dg.asset
+def slow():
+    time.sleep(600)
+
+with dg.DagsterInstance.get() as instance:
+    dg.materialize([slow], instance=instance, tags={"hybrid_assets/host": sys.argv[1]} if sys.argv[1] else {})
+"""
+
+
+class Runs:
+    def __init__(self, home):
+        self.home = home
+        self.instance = dg.DagsterInstance.from_config(str(home))
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, host: str = "") -> subprocess.Popen[bytes]:
+        known = len(self.under_way())
+        environment = os.environ | {"DAGSTER_HOME": str(self.home)}
+        process = subprocess.Popen([sys.executable, "-c", SLEEPER, host], env=environment, stderr=subprocess.DEVNULL)
+        self.processes.append(process)
+        for _ in range(600):
+            if len(self.under_way()) > known and self.instance.all_logs(
+                self.under_way()[0].run_id, of_type=dg.DagsterEventType.STEP_START
+            ):
+                return process
+            time.sleep(0.1)
+        raise AssertionError("the run did not start within a minute")
+
+    def under_way(self) -> list[dg.DagsterRun]:
+        return self.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    runs = Runs(tmp_path)
+    yield runs
+    for process in runs.processes:
+        process.kill()
+        process.wait()
+    runs.instance.dispose()
+
+
+def test_a_killed_run_is_ended_and_a_living_one_is_not(runs):
+    process = runs.start()
+    assert end_abandoned_runs(runs.instance) == []
+    [run] = runs.under_way()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert end_abandoned_runs(runs.instance) == [run.run_id]
+    ended = runs.instance.get_run_by_id(run.run_id)
+    assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert end_abandoned_runs(runs.instance) == []
+
+
+def test_a_run_of_another_machine_is_not_judged(runs):
+    process = runs.start(host="another-machine")
+    process.kill()
+    process.wait()
+    [run] = runs.under_way()
+    assert run.tags[HOST_TAG] == "another-machine"
+    assert end_abandoned_runs(runs.instance) == []
