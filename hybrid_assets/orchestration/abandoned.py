@@ -13,7 +13,12 @@ from dagster._core.storage.runs.sqlite import SqliteRunStorage
 
 # The machine a run's process is on; without it, records in a local SQLite file are of this machine.
 HOST_TAG = "hybrid_assets/host"
-UNDER_WAY = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 # How long a run may take from its launch to its process.
 START_TIMEOUT = timedelta(minutes=5)
 CLOCK_TOLERANCE_SECONDS = 2.0
@@ -41,9 +46,11 @@ def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
         told = event.dagster_event.engine_event_data.metadata.get("pid") if event.dagster_event else None
         if told is not None:
             try:
+                process = psutil.Process(int(str(told.value)))
+                if process.status() == psutil.STATUS_ZOMBIE:
+                    return False
                 # a process that began after the run said its number only has the same number
-                began = psutil.Process(int(str(told.value))).create_time()
+                return bool(process.create_time() <= event.timestamp + CLOCK_TOLERANCE_SECONDS)
             except psutil.NoSuchProcess:
                 return False
-            return bool(began <= event.timestamp + CLOCK_TOLERANCE_SECONDS)
     return datetime.now(UTC) - record.create_timestamp.astimezone(UTC) < START_TIMEOUT

@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import dagster as dg
 import pytest
 
+from hybrid_assets.orchestration import abandoned
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 
 SLEEPER = """
@@ -68,6 +70,16 @@ def test_a_killed_run_is_ended_and_a_living_one_is_not(runs):
     ended = runs.instance.get_run_by_id(run.run_id)
     assert ended.status == dg.DagsterRunStatus.FAILURE
     assert end_abandoned_runs(runs.instance) == []
+
+
+def test_a_run_that_never_got_a_process_is_ended_after_a_while(runs, monkeypatch):
+    job = dg.define_asset_job("nothing", selection="*").resolve(
+        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
+    )
+    run = runs.instance.create_run_for_job(job)
+    assert end_abandoned_runs(runs.instance) == []
+    monkeypatch.setattr(abandoned, "START_TIMEOUT", timedelta(0))
+    assert end_abandoned_runs(runs.instance) == [run.run_id]
 
 
 def test_a_run_of_another_machine_is_not_judged(runs):
