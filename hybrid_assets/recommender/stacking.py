@@ -333,7 +333,7 @@ def train_ranker(
 ) -> str:
     """A LambdaMART ranker in LightGBM's text form, which holds numbers and no code.
 
-    One thread and fixed seeds: the same examples give the same text.
+    Fixed seeds and LightGBM's deterministic mode: the same examples give the same text.
     Source: Burges, "From RankNet to LambdaRank to LambdaMART: An Overview", MSR-TR-2010-82; Ke et al., "LightGBM",
     NIPS 2017.
 
@@ -370,7 +370,7 @@ def train_ranker(
         "bagging_freq": 1,
         "lambda_l2": 1.0,
         "seed": seed,
-        "num_threads": 1,
+        "num_threads": 0,
         "deterministic": True,
         "force_row_wise": True,
         "verbose": -1,
@@ -426,13 +426,13 @@ def stacked_ranking(text: str, known: Known, size: int, k: int) -> Ranking:
     for block in candidate_blocks(known, size):
         if len(block.users) == 0:
             continue
-        scores = np.asarray(booster.predict(block.features, raw_score=True, num_threads=1))
+        scores = np.asarray(booster.predict(block.features, raw_score=True))
         order = np.lexsort((-scores, block.users))
         counts = np.bincount(block.users, minlength=users)
         place = np.arange(len(order)) - (np.cumsum(counts) - counts)[block.users[order]]
         order, place = order[place < k], place[place < k]
         row = block.users[order]
-        shares = np.asarray(booster.predict(block.features[order], pred_contrib=True, num_threads=1))
+        shares = np.asarray(booster.predict(block.features[order], pred_contrib=True))
         listed[row, place] = block.items[order]
         fused[row, place] = scores[order]
         for name in branches:
