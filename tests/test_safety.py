@@ -13,9 +13,11 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 import torch
@@ -38,14 +40,17 @@ from hybrid_assets.recommender.tuning import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
     Recipe,
+    TuningData,
+    Validation,
     add_adapter,
     load_tuned,
     save_tuned,
+    tune,
 )
 
 KEY = dg.AssetKey(["scores", "mf_only"])
 TEXTS = ["Heat Action Crime", "Alien Horror"]
-RECIPE = Recipe("lora", "multiple_negatives", epochs=1, batch_size=8, learning_rate=1e-3)
+RECIPE = Recipe("lora", "multiple_negatives", epochs=1, batch_size=2, learning_rate=1e-3)
 # a refusal reads a header, it does not wait for memory
 SECONDS, MEBIBYTES = 10, 500
 
@@ -109,6 +114,13 @@ def quickly_and_small() -> Iterator[None]:
     yield
     assert time.monotonic() - started < SECONDS
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024 < MEBIBYTES
+
+
+def test_the_payloads_used_here_do_leave_a_trace(tmp_path):
+    """Else no test below could fail."""
+    for place, run in enumerate((lambda trace: pickle.loads(pickle.dumps(Boom(trace))), lambda it: exec(payload(it)))):
+        run(tmp_path / str(place))
+        assert (tmp_path / str(place)).exists()
 
 
 # --- tables
@@ -454,6 +466,35 @@ def test_pickled_adapter_weights_are_not_a_substitute(qwen, tuned, trace):
         load_tuned(bare(qwen), qwen, tuned, "lora")
 
 
+# --- checkpoints
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_pickle_in_a_checkpoint_is_not_loaded(qwen, tmp_path, trace, name):
+    checkpoints = tmp_path / "steps"
+    pairs = np.arange(4)
+    data = TuningData(
+        [f"{text} {place}" for place in range(2) for text in TEXTS],
+        pairs, pairs, pairs[::-1], np.array([1, 1, 0, 0]), pairs, pairs, pairs, np.eye(4, dtype=np.float32),
+    )  # fmt: skip
+    recipe = replace(RECIPE, epochs=4, learning_rate=5e-2)  # else no vector changes, which is refused
+    validation = Validation([pairs[:2]], [pairs[2:]], pairs, k=2)
+
+    def train(result: str) -> None:
+        tune(bare(qwen), qwen, data, recipe, validation=validation, checkpoints=checkpoints, result=tmp_path / result)
+
+    train("first")
+    *earlier, last = sorted(checkpoints.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    assert earlier
+    shutil.rmtree(last)  # so that there is something left to train
+    for file in (folder / name for folder in earlier):
+        assert file.exists()
+        file.write_bytes(pickle.dumps(Boom(trace), protocol=2))
+        (file.parent / "training_args.bin").write_bytes(pickle.dumps(Boom(trace), protocol=2))
+    with pytest.raises(EncoderUnavailable, match=r"steps/checkpoint-\d+: .*delete that folder and run again"):
+        train("second")
+
+
 # --- the catalog
 
 
@@ -477,6 +518,7 @@ def test_python_in_a_catalog_is_a_wrong_value(tmp_path, trace, line):
 # --- secrets
 
 
+@pytest.mark.slow
 def test_no_secret_is_printed(tmp_path):
     secrets = {
         "HF_TOKEN": "hf_secret_marker",
