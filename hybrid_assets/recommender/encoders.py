@@ -23,6 +23,9 @@ Backend = Literal["torch", "onnxruntime"]
 # Documents given to the encoder at once: long enough to sort by length, short enough to show progress.
 CHUNK = 512
 
+# What transformers and its readers raise over files that are torn or hostile; lack of memory is none of them.
+UNREADABLE = (struct.error, ValueError, OverflowError, OSError, KeyError, TypeError, AttributeError, RecursionError)
+
 
 def load_encoder(
     spec: EncoderSpec, folder: Path, *, device: str = "cpu", backend: Backend = "torch"
@@ -52,9 +55,16 @@ def load_encoder(
         )
     try:
         encoder = _read(spec, folder, _model_options(spec, device), device)
-    except (struct.error, OverflowError, SafetensorError) as error:
+    except (*UNREADABLE, SafetensorError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "trust_remote_code" in str(error):  # the library's advice is to run it
+            raise EncoderUnavailable(
+                f"{folder}: asks for code of its own, which is never run; take weights of an architecture that the "
+                "installed transformers knows"
+            ) from error
         raise EncoderUnavailable(
-            f"{folder}: the weights cannot be read ({error}); the file is torn or not what it says; fetch it again"
+            f"{folder}: the weights cannot be read ({reason}); a file is torn, is not what it says or is of a kind "
+            "that the installed transformers does not know; fetch it again or take other weights"
         ) from error
     if spec.max_length is not None:
         encoder.max_seq_length = spec.max_length

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable
 from hybrid_assets.recommender.encoders import encode
 from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
 from hybrid_assets.recommender.tuning import (
@@ -111,8 +112,16 @@ def train(
     last = last_whole_checkpoint(checkpoints)
     if last is not None and say:
         say(f"going on from {last.name}")
-    with _quiet():
-        trainer.train(resume_from_checkpoint=str(last) if last else False)
+    try:
+        with _quiet():
+            trainer.train(resume_from_checkpoint=str(last) if last else False)
+    except (
+        UnpicklingError
+    ) as error:  # torch takes numbers and tensors only, and its advice is to run what else is there
+        raise EncoderUnavailable(
+            f"{last}: holds more than the numbers of a checkpoint, which is not loaded, because loading it can run "
+            "code; delete that folder and run again"
+        ) from error
     kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
     return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step)
 

@@ -287,7 +287,21 @@ def attach_adapter(encoder: "SentenceTransformer", folder: Path) -> None:
     """Put a saved adapter on an encoder, its weights in float32 as they were trained."""
     from peft import LoraConfig
 
-    encoder.add_adapter(LoraConfig.from_pretrained(str(folder)))
+    # only what `add_adapter` sets: peft has settings that import a module by name (megatron_core)
+    file = folder / ADAPTER_CONFIG
+    try:
+        settings = json.loads(file.read_text("utf-8"))
+        rank, alpha, targets = settings["r"], settings["lora_alpha"], settings["target_modules"]
+        if settings["peft_type"] != "LORA" or not isinstance(targets, list):
+            raise ValueError("not a LoRA adapter with a list of target modules")
+        encoder.add_adapter(
+            LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, task_type="FEATURE_EXTRACTION")
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise EncoderUnavailable(
+            f"{file}: not the settings of an adapter of this encoder ({type(error).__name__}: {error}); tune the "
+            "encoder again"
+        ) from error
     _trainable_in_float32(encoder)
     restore_adapter(encoder, folder)
 
@@ -299,11 +313,16 @@ def restore_adapter(encoder: "SentenceTransformer", folder: Path) -> None:
         EncoderUnavailable: the file's weights are not those of this encoder's adapter.
     """
     from peft import set_peft_model_state_dict
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    result: Any = set_peft_model_state_dict(
-        encoder.transformers_model, load_file(folder / ADAPTER_FILE), adapter_name="default"
-    )
+    try:
+        weights = load_file(folder / ADAPTER_FILE)
+    except (SafetensorError, OSError) as error:
+        raise EncoderUnavailable(
+            f"{folder / ADAPTER_FILE}: cannot be read ({error}); tune the encoder again"
+        ) from error
+    result: Any = set_peft_model_state_dict(encoder.transformers_model, weights, adapter_name="default")
     lacking = [name for name in result.missing_keys if "lora_" in name]
     if lacking or result.unexpected_keys:
         strange = [*lacking, *result.unexpected_keys][0]

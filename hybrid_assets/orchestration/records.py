@@ -1,0 +1,59 @@
+"""Dagster's own records: SQLite files in its home, or a PostgreSQL database.
+
+Belongs here: opening them, and saying what is wrong where that fails. Does not: running (running.py).
+"""
+
+import fcntl
+import os
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import dagster as dg
+
+# With SQLAlchemy 2.1 `postgresql://` means psycopg 3, which dagster-postgres does not install.
+POSTGRES = "postgresql+psycopg2://"
+
+
+def open_records(home: Path) -> dg.DagsterInstance:
+    """Dagster's records of the home that DAGSTER_HOME names.
+
+    Raises:
+        dagster.Failure: they cannot be opened; one sentence that says what to do, without the password.
+    """
+    settings = home / "dagster.yaml"
+    url = os.environ.get("HYBRID_POSTGRES", "")
+    # never the url itself in a message: it holds a password
+    if "HYBRID_POSTGRES" in settings.read_text() and not url.startswith(POSTGRES):
+        raise dg.Failure(
+            f"{settings} keeps Dagster's records in PostgreSQL; set HYBRID_POSTGRES to "
+            f"{POSTGRES}user:password@host/database ({'it begins otherwise' if url else 'it is not set'}), or set "
+            "DAGSTER_HOME to another home",
+            allow_retries=False,
+        )
+    try:
+        # two commands that start at once in a new home would both create SQLite's tables, and one would fail
+        with (home / "opening.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return dg.DagsterInstance.get()
+    except ModuleNotFoundError as error:
+        raise dg.Failure(
+            f"{settings} asks for {error.name}, which is not installed: pip install 'hybrid-assets[postgres]'",
+            allow_retries=False,
+        ) from error
+    except Exception as error:  # whatever the database that the file names raises
+        cause = error.__cause__ or error
+        reason = _without_password((str(cause).splitlines() or [""])[0], url)
+        raise dg.Failure(
+            f"{settings}: Dagster's records cannot be opened ({type(cause).__name__}: {reason}). Start the database "
+            "that the file names, or correct the file or HYBRID_POSTGRES",
+            allow_retries=False,
+        ) from error
+
+
+def _without_password(reason: str, url: str) -> str:
+    """The reason, unless a piece of the url's password stands in it: what cannot be parsed is quoted in messages."""
+    address = url.removeprefix(POSTGRES)
+    password = (address.rpartition("@")[0] or address).partition(":")[2]
+    pieces = re.split("[:/@]", password) + re.split("[:/@]", unquote(password))
+    return "its message would show the password" if any(piece and piece in reason for piece in pieces) else reason
