@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from scipy.stats import bootstrap
 
 from hybrid_assets.recommender.fusion import identity
 from hybrid_assets.recommender.metrics import ndcg
@@ -120,6 +119,8 @@ def encoder_metric_table(values: Mapping[str, Values], *, resamples: int, confid
 
     A metric without a user, or with one only, has nulls.
     """
+    from scipy.stats import bootstrap
+
     rows = []
     for metric, of_users in values.items():
         value = low = high = None
