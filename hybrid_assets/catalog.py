@@ -509,6 +509,12 @@ class Catalog(_Settings):
             references += [(f"systems.{name}.{setting}", model, self.models) for model in system.model_names]
             setting = "encoders" if system.encoders else "encoder"
             references += [(f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names]
+            tuned = [it for it in system.encoder_names if it in self.encoders and self.encoders[it].tuning]
+            if system.fusion == "stacked" and tuned:
+                raise ValueError(
+                    f"systems.{name} is stacked and its encoder {tuned[0]} fine-tuned: that has seen the ratings which "
+                    'the stacker would take as held out; name its base, or take fusion = "zscore"'
+                )
             stacker = system.stacker or StackerSettings()
             if system.fusion == "stacked" and stacker.candidates < self.evaluation.list_length:
                 raise ValueError(

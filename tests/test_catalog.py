@@ -159,6 +159,11 @@ def test_three_lines_add_an_encoder(tmp_path):
             "backend = 'onnxruntime' is for untuned float32 encoders on the CPU",
         ),
         ("[gpu]\ndevice = 'mps'", "gpu.device"),
+        (
+            "[encoders.x]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'co_like'}\n"
+            "[systems.y]\nmodel = 'pmf'\nencoder = 'x'\nfusion = 'stacked'",
+            "its encoder x fine-tuned: that has seen the ratings",
+        ),
         ("= 3", "not valid TOML"),
     ],
 )

@@ -285,6 +285,27 @@ def test_a_bad_catalog_is_named_before_anything_runs(shell, tmp_path):
     assert "did you mean 'dataset'?" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dagster", "asset", "materialize", "-m", "hybrid_assets.definitions", "--select", "embeddings/minilm"],
+        ["dg", "launch", "--assets", "embeddings/minilm"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.slow
+def test_dagsters_own_commands_build_one_encoder(shell, words):
+    """The lines of docs/web-ui.md."""
+    table = Path(shell.environment["HYBRID_STORAGE"]) / "folder" / "embeddings" / "minilm.parquet"
+    table.unlink()
+    command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
+    done = subprocess.run(
+        command, env=shell.environment, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert table.exists()
+
+
 @pytest.mark.slow
 def test_square_brackets_in_messages_and_titles_are_text(shell, tmp_path):
     (tmp_path / "c.toml").write_text('dataset = "folder"\n[systems.x]\nmodel = "pmf"\n[models.pmf]\nalgorithm = "pmf"')
