@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import hybrid_assets
 from hybrid_assets.datasets.reading import find_table, read_ratings
 from hybrid_assets.recommender.metrics import hit_matrix, ndcg_list, precision, recall
 from hybrid_assets.recommender.models.pmf import pmf
@@ -48,11 +49,14 @@ def test_the_leaderboard_shows_the_published_rows_beside_ours(ml_latest_small, t
         "HYBRID_STORAGE": str(tmp_path / "data"),
         "DAGSTER_HOME": str(tmp_path / "home"),
     }
-    environment.pop("HYBRID_CATALOG", None)
+    # the paper's systems, without those that follow them: they take minutes
+    packaged = (Path(hybrid_assets.__file__).parent / "catalog.toml").read_text()
+    (tmp_path / "paper.toml").write_text(packaged.partition("[systems.ease]")[0])
+    environment["HYBRID_CATALOG"] = str(tmp_path / "paper.toml")
 
     def command(*words: str) -> str:
-        hybrid_assets = str(Path(sys.executable).with_name("hybrid-assets"))
-        done = subprocess.run([hybrid_assets, *words], env=environment, capture_output=True, text=True, check=False)
+        program = str(Path(sys.executable).with_name("hybrid-assets"))
+        done = subprocess.run([program, *words], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

