@@ -130,8 +130,7 @@ def replace_file(path: UPath, content: bytes) -> None:
 class TableStore(dg.ConfigurableIOManager):
     """Tables of one dataset under a folder or fsspec URL: `<url>/<asset key>.parquet`.
 
-    Dagster's IO manager of this project: an input arrives as a `polars.LazyFrame`, or as None where the asset said
-    that it can do without.
+    Dagster's IO manager of this project: an input arrives as a `polars.LazyFrame`.
     """
 
     url: str
@@ -273,7 +272,6 @@ class TableStore(dg.ConfigurableIOManager):
         obj.table.write_parquet(content, metadata={STAMP_KEY: json.dumps(asdict(obj.stamp), sort_keys=True)})
         replace_file(self.path(context.asset_key), content.getvalue())
 
-    def load_input(self, context: dg.InputContext) -> pl.LazyFrame | None:
-        """The table of an upstream asset."""
-        optional = (context.definition_metadata or {}).get("optional", False)
-        return None if optional and not self.exists(context.asset_key) else self.scan(context.asset_key)
+    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
+        """The table of an upstream asset, for assets that are not incremental."""
+        return self.scan(context.asset_key)

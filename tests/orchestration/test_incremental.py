@@ -146,3 +146,20 @@ def test_dagster_knows_columns_lineage_and_owner(world):
     schema = metadata(result, "a")["dagster/column_schema"].value
     assert [(column.name, column.description) for column in schema.columns] == [("x", "a number")]
     assert "| 1" in metadata(result, "a")["preview"].value
+
+
+def test_an_input_that_can_be_done_without_arrives_as_none(tmp_path):
+    @incremental_asset(key="maker", group="g", version="1", columns={"x": "a number"})
+    def maker(step: Step) -> Computed:
+        return Computed(pl.DataFrame({"x": [1]}))
+
+    @incremental_asset(
+        key="user", group="g", version="1", columns={"had": "whether"}, inputs=["maker"], optional=["maker"]
+    )
+    def user(step: Step, maker: pl.LazyFrame | None) -> Computed:
+        return Computed(pl.DataFrame({"had": [maker is not None]}))
+
+    store = TableStore(url=str(tmp_path))
+    for selection, had in (("user", [False]), ("*", [True])):
+        dg.materialize([maker, user], resources={"io_manager": store}, selection=selection)
+        assert store.scan(user.key).collect()["had"].to_list() == had

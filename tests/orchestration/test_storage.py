@@ -52,11 +52,6 @@ def test_a_missing_table_fails_with_the_command_that_builds_it(tmp_path):
     assert "--select '+scores/mf_only'" in failure.value.description
 
 
-def test_an_input_that_can_be_done_without_arrives_as_none(tmp_path):
-    context = dg.build_input_context(asset_key=KEY, definition_metadata={"optional": True})
-    assert TableStore(url=str(tmp_path)).load_input(context) is None
-
-
 @pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1 and then something cut off"])
 def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
     store = TableStore(url=str(tmp_path))
