@@ -344,4 +344,5 @@ def _report(outcome: RunOutcome) -> None:
 def _in_words(reason: queries.Reason) -> str:
     liked = f"; near {', '.join(reason.liked)}" if reason.liked else ""
     own = "" if reason.score is None else f" (score {reason.score:.3f})"
-    return f"{reason.branch} adds {reason.part:.3f}{own}{liked}"
+    adds = "adds a part that is not computed this far down" if reason.part is None else f"adds {reason.part:.3f}"
+    return f"{reason.branch} {adds}{own}{liked}"

@@ -4,6 +4,7 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 """
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,13 +36,13 @@ class Reason:
     Attributes:
         branch: the model or encoder; "context" for what a learned fusion knows of user and film.
         score: its own score of the movie; None for the context.
-        part: what it added to the fused score.
+        part: what it added to the fused score; None far down the list of a learned fusion, where it is not computed.
         liked: titles of the liked movies that are closest to it in the branch's item vectors.
     """
 
     branch: str
     score: float | None
-    part: float
+    part: float | None
     liked: tuple[str, ...]
 
 
@@ -115,7 +116,7 @@ def recommendations(
             titles[row["movie_id"]],
             row["score"],
             tuple(
-                Reason(branch, row.get(f"score_{branch}"), row[f"part_{branch}"], closest[branch][place])
+                Reason(branch, row.get(f"score_{branch}"), _number(row[f"part_{branch}"]), closest[branch][place])
                 for branch in branches
             )
             if why
@@ -123,6 +124,10 @@ def recommendations(
         )
         for place, row in enumerate(scores.sort("rank").iter_rows(named=True))
     ]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[tuple[int, str, float]]:

@@ -42,11 +42,13 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         branch_columns[f"part_{branch}"] = f"what {branch} adds to the score"
     if system.fusion == "stacked":
         branch_columns[f"part_{CONTEXT}"] = "what is known of user and film adds to the score"
+        for column in [name for name in branch_columns if name.startswith("part_")]:
+            branch_columns[column] += f"; NaN below rank {evaluation.k}"
 
     @incremental_asset(
         key=f"scores/{name}",
         group="scores",
-        version="2",
+        version="3" if system.fusion == "stacked" else "2",
         settings=[
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],
@@ -167,7 +169,7 @@ def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
     )
     size = (system.stacker or StackerSettings()).candidates
     text = tables["ranker"].collect()["ranker"].item()
-    return stacked_ranking(text, known, size, catalog.evaluation.list_length)
+    return stacked_ranking(text, known, size, catalog.evaluation.list_length, explained=catalog.evaluation.k)
 
 
 def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, TowerPair]:

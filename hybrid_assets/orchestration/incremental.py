@@ -154,6 +154,7 @@ def incremental_asset(
         observed=observed,
         look=look,
         gpu=gpu,
+        checks=frozenset(check.name for check in checks),
     )
     dependencies = {
         column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), source) for path, source in sources]
@@ -191,13 +192,16 @@ def incremental_asset(
                 context.log.info("unchanged, nothing computed")
                 # what was found when the table was made; a check that is newer than the table looks at it now
                 newer = [check for check in checks if check.name not in stamp.checked]
-                found = {**stamp.checked}
+                kept: dict[str, Any] = {}
                 if newer:
-                    found |= _problems(newer, Made(store.scan(asset_key).collect(), tables, None))
+                    table = store.scan(asset_key).collect()
+                    stamp = replace(stamp, checked={**stamp.checked, **_problems(newer, Made(table, tables, None))})
+                    kept["value"] = StampedTable(table, stamp)
                 return dg.MaterializeResult(
+                    **kept,
                     data_version=dg.DataVersion(stamp.data_version),
                     metadata={**_shown(stamp, store.scan(asset_key), columns, dependencies), "cached": True},
-                    check_results=check_results(checks, found),
+                    check_results=check_results(checks, stamp.checked),
                 )
 
             if last and not look and not forced and not changes(recipe, last, made_from):

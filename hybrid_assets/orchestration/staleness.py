@@ -35,6 +35,7 @@ class Recipe:
         look: for an asset that looks at the outside world in every run: the table it would make now, nothing fetched;
             None where what it looks at is not here yet.
         gpu: what it needs of the GPU.
+        checks: names of its checks.
     """
 
     key: dg.AssetKey
@@ -46,6 +47,7 @@ class Recipe:
     observed: Callable[[TableStore], Mapping[str, str]] | None = None
     look: Callable[[], pl.DataFrame | None] | None = None
     gpu: GpuNeed | None = None
+    checks: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -163,6 +165,28 @@ def judge(
     return verdicts
 
 
+def due(
+    recipes: Mapping[dg.AssetKey, Recipe],
+    store: TableStore,
+    selected: Collection[dg.AssetKey],
+    recorded: Collection[dg.AssetKey],
+) -> list[dg.AssetKey]:
+    """What a run of `selected` has to look at: what is not fresh, or unknown to Dagster, and what is made from these.
+
+    Args:
+        recipes: of the whole graph.
+        store: where the tables are.
+        selected: what is to be brought up to date.
+        recorded: what Dagster has a record of; the rest is looked at so that its UI shows it.
+    """
+    looked_at: set[dg.AssetKey] = set()
+    for key, verdict in judge(recipes, store, selected=selected).items():  # inputs first
+        behind = verdict.state != "fresh" or key not in recorded
+        if key in selected and (behind or not looked_at.isdisjoint(recipes[key].inputs.values())):
+            looked_at.add(key)
+    return [key for key in selected if key in looked_at]
+
+
 def _look(recipe: Recipe, stamp: Stamp | None, store: TableStore, seen_now: dict[dg.AssetKey, pl.DataFrame]) -> Verdict:
     assert recipe.look is not None
     table = recipe.look()
@@ -212,6 +236,9 @@ def _compare(
     if stamp is None:
         return Verdict("missing", tuple(waits.values()) or ("never made here",), inherited=bool(waits))
     found = changes(recipe, stamp, inputs)
+    unchecked = sorted(recipe.checks - set(stamp.checked))
+    if unchecked:
+        found["checks"] = f"newer than the table: {', '.join(unchecked)}"
     why = tuple((found | waits).values())
     return Verdict("stale" if why else "fresh", why, stamp, inherited=not found and bool(waits))
 

@@ -89,23 +89,28 @@ WEIGHT_GRID: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 ALPHA_GRID: tuple[float, ...] = tuple(np.round(np.linspace(0.0, 1.0, 21), 2).tolist())
 
 
-def best_alpha(quality: Callable[[float], float], grid: Sequence[float] = ALPHA_GRID) -> tuple[float, list[float]]:
-    """Grid search for the weight of the collaborative branch.
+def best_alpha(
+    quality: Callable[[Sequence[tuple[float, ...]]], Sequence[float]], grid: Sequence[float] = ALPHA_GRID
+) -> tuple[float, list[float]]:
+    """Grid search for the weight of the collaborative branch, alpha; the content branch has 1 - alpha.
 
     Args:
-        quality: alpha -> what is to be high, measured on the validation part of train.
-        grid: weights to try, in [0, 1].
+        quality: weightings -> of each, what is to be high, measured on the validation part of train.
+        grid: alphas to try, in [0, 1].
 
     Returns:
-        The best weight (the largest of equally good ones: prefer what the ratings say) and the quality of each.
+        The best alpha (the largest of equally good ones: prefer what the ratings say) and the quality of each.
     """
-    curve = [quality(alpha) for alpha in grid]
+    curve = list(quality([(alpha, 1.0 - alpha) for alpha in grid]))
     best = max(range(len(grid)), key=lambda place: (curve[place], grid[place]))
     return grid[best], curve
 
 
 def best_weights(
-    quality: Callable[[tuple[float, ...]], float], branches: int, grid: Sequence[float] = WEIGHT_GRID, rounds: int = 2
+    quality: Callable[[Sequence[tuple[float, ...]]], Sequence[float]],
+    branches: int,
+    grid: Sequence[float] = WEIGHT_GRID,
+    rounds: int = 2,
 ) -> tuple[tuple[float, ...], list[tuple[tuple[float, ...], float]]]:
     """Coordinate search for the branches' weights: one branch at a time over the grid, the others held.
 
@@ -113,7 +118,7 @@ def best_weights(
     a weight; not all weights become 0.
 
     Args:
-        quality: weights -> what is to be high, measured on the validation part of train.
+        quality: weightings -> of each, what is to be high, measured on the validation part of train.
         branches: how many weights.
         grid: weights to try.
         rounds: most passes over the branches.
@@ -122,14 +127,13 @@ def best_weights(
         The best weights, and every set that was tried with its quality.
     """
     best = (1.0,) * branches
-    tried = {best: quality(best)}
+    tried: dict[tuple[float, ...], float] = {}
     for _ in range(rounds):
         before = best
         for branch in range(branches):
-            for weight in grid:
-                weights = (*best[:branch], weight, *best[branch + 1 :])
-                if any(weights) and weights not in tried:
-                    tried[weights] = quality(weights)
+            untried = [best] + [(*best[:branch], weight, *best[branch + 1 :]) for weight in grid]
+            untried = [weights for weights in dict.fromkeys(untried) if any(weights) and weights not in tried]
+            tried |= dict(zip(untried, quality(untried), strict=True))
             best = max(tried, key=lambda weights: (tried[weights], weights == best))
         if best == before:
             break

@@ -5,7 +5,7 @@ user has already rated, and top k, on torch. Memory is bounded by a block: users
 Belongs here: that loop. Does not: normalisations and weights (fusion.py), judging the lists (metrics.py).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,62 @@ def rank(
 
     users, items = _shape(branches, seen, k)
     width = min(k, items)
+    listed = np.full((users, k), -1, dtype=np.int64)
+    fused = np.full((users, k), -np.inf, dtype=np.float32)
+    own = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
+    parts = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
+    weights = [branch.weight for branch in branches]
+    for here, rated, raw, normalised in _blocks(branches, seen, device, block_users):
+        best, place = _best(_fused(normalised, weights), rated, width)
+        found = torch.isfinite(best)
+        fused[here, :width] = best.cpu().numpy()
+        listed[here, :width] = place.masked_fill(~found, -1).cpu().numpy()
+        for branch, score, part in zip(branches, raw, normalised, strict=True):
+            listed_score = score.gather(1, place).masked_fill_(~found, np.nan)
+            listed_part = part.gather(1, place).mul_(branch.weight).masked_fill_(~found, np.nan)
+            own[branch.name][here, :width] = listed_score.cpu().numpy()
+            parts[branch.name][here, :width] = listed_part.cpu().numpy()
+        if progress:
+            progress(here.stop, users)
+    return Ranking(listed, fused, own, parts)
+
+
+def rank_each(
+    branches: Sequence[Branch],
+    seen: tuple[Index, Index],
+    k: int,
+    weightings: Sequence[Sequence[float]],
+) -> Index:
+    """The lists of `rank` under each of several weightings in place of the branches' own: scores are computed once.
+
+    Returns:
+        (weightings, users, k) item index, -1 where a user has fewer than k candidates.
+
+    Raises:
+        ValueError: as `rank`.
+    """
+    import torch
+
+    users, items = _shape(branches, seen, k)
+    width = min(k, items)
+    listed = np.full((len(weightings), users, k), -1, dtype=np.int64)
+    for here, rated, _, normalised in _blocks(branches, seen, "cpu", None):
+        for row, weights in enumerate(weightings):
+            best, place = _best(_fused(normalised, weights), rated, width)
+            listed[row, here, :width] = place.masked_fill(~torch.isfinite(best), -1).numpy()
+    return listed
+
+
+def _blocks(
+    branches: Sequence[Branch], seen: tuple[Index, Index], device: str, block_users: int | None
+) -> "Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor], list[torch.Tensor], list[torch.Tensor]]]":
+    """For each block of users: which, row and column of what they rated, each branch's scores and normalised scores.
+
+    A normalised score may be the score itself, and the scores of a block last until the next one.
+    """
+    import torch
+
+    users, items = len(branches[0].user_vectors), len(branches[0].item_vectors)
     block_users = min(users, block_users or max(BLOCK_USERS, BLOCK_SCORES // max(items, 1)))
     indptr, seen_items = seen
     towers = [
@@ -98,50 +154,43 @@ def rank(
     ]
     # fresh memory for every block would cost more than the top k
     products = [torch.empty((block_users, items), device=device) for _ in branches]
-    listed = np.full((users, k), -1, dtype=np.int64)
-    fused = np.full((users, k), -np.inf, dtype=np.float32)
-    own = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
-    parts = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
-
     for start in range(0, users, max(block_users, 1)):
         stop = min(start + block_users, users)
         rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
         columns = seen_items[indptr[start] : indptr[stop]]
         rated = (torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device))
-
         raw = [
             torch.mm(user_vectors[start:stop], item_vectors, out=product[: stop - start])
             for (user_vectors, item_vectors), product in zip(towers, products, strict=True)
         ]
-        weighted = [
+        normalised = [
             score if branch.normalise is identity else branch.normalise(score.clone(), rated)
             for branch, score in zip(branches, raw, strict=True)
         ]
-        if len(branches) == 1 and branches[0].weight == 1.0:
-            total = weighted[0]
-        else:
-            total = weighted[0] * branches[0].weight
-            for branch, part in zip(branches[1:], weighted[1:], strict=True):
-                total.add_(part, alpha=branch.weight)
-        total[rated] = float("-inf")
-        best, place = _top(total, width)
-        if not (best < torch.inf).all():  # NaN is not less either
-            raise ValueError(
-                "a score is infinite or not a number; a branch has vectors that are too large or not finite"
-            )
+        yield slice(start, stop), rated, raw, normalised
 
-        here = slice(start, stop)
-        found = torch.isfinite(best)
-        fused[here, :width] = best.cpu().numpy()
-        listed[here, :width] = place.masked_fill(~found, -1).cpu().numpy()
-        for branch, score, part in zip(branches, raw, weighted, strict=True):
-            listed_score = score.gather(1, place).masked_fill_(~found, np.nan)
-            listed_part = part.gather(1, place).mul_(branch.weight).masked_fill_(~found, np.nan)
-            own[branch.name][here, :width] = listed_score.cpu().numpy()
-            parts[branch.name][here, :width] = listed_part.cpu().numpy()
-        if progress:
-            progress(stop, users)
-    return Ranking(listed, fused, own, parts)
+
+def _fused(normalised: "Sequence[torch.Tensor]", weights: Sequence[float]) -> "torch.Tensor":
+    """The weighted sum; a single score of weight 1 is not copied."""
+    if len(normalised) == 1 and weights[0] == 1.0:
+        return normalised[0]
+    total = normalised[0] * weights[0]
+    for part, weight in zip(normalised[1:], weights[1:], strict=True):
+        total.add_(part, alpha=weight)
+    return total
+
+
+def _best(
+    total: "torch.Tensor", rated: "tuple[torch.Tensor, torch.Tensor]", width: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Score and index of the best unrated items; `total` is overwritten."""
+    import torch
+
+    total[rated] = float("-inf")
+    best, place = _top(total, width)
+    if not (best < torch.inf).all():  # NaN is not less either
+        raise ValueError("a score is infinite or not a number; a branch has vectors that are too large or not finite")
+    return best, place
 
 
 def _top(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -395,8 +395,8 @@ def importances(text: str) -> pl.DataFrame:
     )
 
 
-def stacked_ranking(text: str, known: Known, size: int, k: int) -> Ranking:
-    """The k best of each user's candidates by the ranker, and what each branch adds.
+def stacked_ranking(text: str, known: Known, size: int, k: int, explained: int) -> Ranking:
+    """The k best of each user's candidates by the ranker, and what each branch adds to the first ones.
 
     The part of a branch is the sum of its features' contributions (TreeSHAP: Lundberg et al., "From local
     explanations to global understanding with explainable AI for trees", 2020), that of CONTEXT the sum of the others
@@ -407,6 +407,8 @@ def stacked_ranking(text: str, known: Known, size: int, k: int) -> Ranking:
         known: ratings and branches of the fold that is ranked.
         size: candidates of each user, at least k.
         k: length of the lists.
+        explained: of how many, at least 1 and from the first on, the parts are computed (they cost more than the ranking); the
+            parts of the others are NaN.
 
     Raises:
         ValueError: the ranker was trained on other features.
@@ -432,11 +434,14 @@ def stacked_ranking(text: str, known: Known, size: int, k: int) -> Ranking:
         place = np.arange(len(order)) - (np.cumsum(counts) - counts)[block.users[order]]
         order, place = order[place < k], place[place < k]
         row = block.users[order]
-        shares = np.asarray(booster.predict(block.features[order], pred_contrib=True))
         listed[row, place] = block.items[order]
         fused[row, place] = scores[order]
         for name in branches:
             own[name][row, place] = block.branch_scores[name][order]
+        first = place < explained
+        shares = np.asarray(booster.predict(block.features[order[first]], pred_contrib=True))
+        row, place = row[first], place[first]
+        for name in branches:
             parts[name][row, place] = shares[:, :-1][:, owner == name].sum(axis=1)
         parts[CONTEXT][row, place] = shares[:, :-1][:, owner == CONTEXT].sum(axis=1) + shares[:, -1]
     return Ranking(listed, fused, own, parts)

@@ -4,7 +4,7 @@ Belongs here: putting branches, fusion and train ratings together, and the weigh
 Does not: the engine itself (ranking.py), judging the final lists (metrics.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from hybrid_assets.recommender.fusion import (
 )
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.interactions import first_appearance
-from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank
+from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
 from hybrid_assets.recommender.towers import Ids, TowerPair, align, positions
 
 
@@ -123,11 +123,8 @@ def choose_alpha(
             "set alpha for this system in the catalog, or lower evaluation.relevance_threshold"
         )
 
-    def quality(alpha: float) -> float:
-        lists = rank(system_branches(towers, pool, fusion, alpha), pool.seen, k).items
-        return float(ndcg(lists[users], relevant).mean())
-
-    alpha, curve = best_alpha(quality)
+    branches = system_branches(towers, pool, fusion, 1.0)
+    alpha, curve = best_alpha(_quality_on_validation(branches, pool, users, relevant, k))
     return alpha, pl.DataFrame({"alpha": ALPHA_GRID, "ndcg": curve})
 
 
@@ -175,14 +172,23 @@ def choose_weights(
             "lower evaluation.relevance_threshold, or take a system of one branch"
         )
 
-    def quality(weights: tuple[float, ...]) -> float:
-        lists = rank(zscore_branches(towers, pool, weights), pool.seen, k).items
-        return float(ndcg(lists[users], relevant).mean())
-
-    weights, tried = best_weights(quality, len(towers))
+    branches = zscore_branches(towers, pool)
+    weights, tried = best_weights(_quality_on_validation(branches, pool, users, relevant, k), len(towers))
     names = list(towers)
     rows = [dict(zip(names, found, strict=True)) | {"ndcg": value} for found, value in tried]
     return weights, pl.DataFrame(rows)
+
+
+def _quality_on_validation(
+    branches: list[Branch], pool: Candidates, users: Index, relevant: tuple[Index, Index], k: int
+) -> Callable[[Sequence[tuple[float, ...]]], list[float]]:
+    """Weightings of the branches -> mean NDCG@k of each over the users."""
+
+    def quality(weightings: Sequence[tuple[float, ...]]) -> list[float]:
+        lists = rank_each(branches, pool.seen, k, weightings)
+        return [float(ndcg(of_users[users], relevant).mean()) for of_users in lists]
+
+    return quality
 
 
 def score_table(ranking: Ranking, pool: Candidates) -> pl.DataFrame:

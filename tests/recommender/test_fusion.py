@@ -45,19 +45,23 @@ def test_z_scores_are_those_of_the_unrated_movies():
     assert normalised(z_score_over_candidates, [0, 1], [1.0, 7.0]) == [0, 0]
 
 
+def of_each(quality):
+    return lambda weightings: [quality(weights) for weights in weightings]
+
+
 def test_the_best_weights_are_found_one_branch_at_a_time():
-    weights, tried = best_weights(lambda w: -abs(w[0] - 2) - abs(w[1]) - abs(w[2] - 0.25), 3)
+    weights, tried = best_weights(of_each(lambda w: -abs(w[0] - 2) - abs(w[1]) - abs(w[2] - 0.25)), 3)
     assert weights == (2.0, 0.0, 0.25)
     assert dict(tried)[weights] == max(quality for _, quality in tried)
-    assert best_weights(lambda w: 1.0, 3)[0] == (1.0, 1.0, 1.0), "only a better quality changes a weight"
-    assert any(best_weights(lambda w: -sum(w), 2)[0])
+    assert best_weights(of_each(lambda w: 1.0), 3)[0] == (1.0, 1.0, 1.0), "only a better quality changes a weight"
+    assert any(best_weights(of_each(lambda w: -sum(w)), 2)[0])
 
 
 def test_the_best_weight_is_found_and_of_equal_ones_the_largest():
-    alpha, curve = best_alpha(lambda a: -((a - 0.35) ** 2))
+    alpha, curve = best_alpha(of_each(lambda w: -((w[0] - 0.35) ** 2)))
     assert alpha == 0.35
     assert len(curve) == len(ALPHA_GRID) == 21
-    assert best_alpha(lambda a: 1.0)[0] == 1.0
+    assert best_alpha(of_each(lambda w: 1.0))[0] == 1.0
 
 
 # few different values, so that many are equal; and a span too small to divide by
@@ -90,5 +94,5 @@ def test_each_normalisation_is_its_formula_for_each_user(block):
 
 
 def test_the_order_of_the_grid_does_not_decide_between_equal_weights():
-    assert best_alpha(lambda a: min(a, 0.5), [1.0, 0.5, 0.0])[0] == 1.0
-    assert best_alpha(lambda a: -a, [1.0, 0.0, 0.5]) == (0.0, [-1.0, 0.0, -0.5])
+    assert best_alpha(of_each(lambda w: min(w[0], 0.5)), [1.0, 0.5, 0.0])[0] == 1.0
+    assert best_alpha(of_each(lambda w: -w[0]), [1.0, 0.0, 0.5]) == (0.0, [-1.0, 0.0, -0.5])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train, sigmoid
-from hybrid_assets.recommender.ranking import Branch, rank
+from hybrid_assets.recommender.ranking import Branch, rank, rank_each
 
 
 def csr(rated: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -139,3 +139,21 @@ def test_the_own_block_size_gives_the_lists_of_any_other():
     for block in (1, 64, 150):
         assert rank([branch], csr(rated), 20, block_users=block).items.tolist() == own.items.tolist()
     assert own.items.tolist() == plain(users @ items.T, rated, 20)
+
+
+def test_several_weightings_at_once_give_the_lists_of_each_alone():
+    generator = np.random.default_rng(5)
+    users, items = 30, 40
+    vectors = [generator.normal(size=(count, 4)).astype("f4") for count in (users, items, users, items)]
+    seen = csr([set(map(int, generator.permutation(items)[:6])) for _ in range(users)])
+    weightings = [(1.0, 0.0), (0.3, 0.7), (0.0, 2.0)]
+
+    def branches(weights: tuple[float, float]) -> list[Branch]:
+        return [
+            Branch("a", vectors[0], vectors[1], min_max_over_train, weights[0]),
+            Branch("b", vectors[2], vectors[3], min_max_over_candidates, weights[1]),
+        ]
+
+    together = rank_each(branches((1.0, 1.0)), seen, 7, weightings)
+    for lists, weights in zip(together, weightings, strict=True):
+        assert (lists == rank(branches(weights), seen, 7).items).all()

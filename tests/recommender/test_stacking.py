@@ -156,9 +156,9 @@ def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
     assert gains["ease.score"] + gains["ease.z"] > 5 * (gains["noise.score"] + gains["noise.z"])
     pool = candidates(train)
     users, relevant = relevant_items(test, pool, 4.0)
-    stacked = stacked_ranking(text, known(train), 30, 10)
+    stacked = stacked_ranking(text, known(train), 30, 10, explained=10)
     blind = stacked_ranking(
-        text, Known(train, {"ease": noise(train), "noise": noise(train)}, {}, years(train), 4.0), 30, 10
+        text, Known(train, {"ease": noise(train), "noise": noise(train)}, {}, years(train), 4.0), 30, 10, explained=1
     )
     assert ndcg(stacked.items[users], relevant).mean() > 2 * ndcg(blind.items[users], relevant).mean()
 
@@ -167,24 +167,31 @@ def test_the_same_examples_give_the_same_text_and_lists():
     ratings = tastes()
     first, second = trained(ratings), trained(ratings)
     assert first == second
-    one, two = (stacked_ranking(text, known(ratings), 30, 10) for text in (first, second))
+    one, two = (stacked_ranking(text, known(ratings), 30, 10, explained=10) for text in (first, second))
     assert one.items.tobytes() == two.items.tobytes()
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
 def test_parts_sum_to_the_score_and_lists_descend():
     ratings = tastes()
-    table = score_table(stacked_ranking(trained(ratings), known(ratings), 30, 10), candidates(ratings))
+    table = score_table(stacked_ranking(trained(ratings), known(ratings), 30, 10, explained=10), candidates(ratings))
     assert table.columns[4:] == ["score_ease", "part_ease", "score_noise", "part_noise", f"part_{CONTEXT}"]
     parts = table.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
     assert (parts - table["score"]).abs().max() < 1e-5
+    first = score_table(
+        stacked_ranking(trained(ratings), known(ratings), 30, 10, explained=3), candidates(ratings)
+    ).with_columns(pl.col("rank").le(3).alias("explained"))
+    assert first["movie_id"].equals(table["movie_id"])
+    assert first.select((pl.col("^part_.*$").is_nan() != pl.col("explained")).all()).row(0) == (True, True, True)
     assert table.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
 
 
 def test_other_features_than_it_was_trained_on_are_refused():
     ratings = tastes()
     with pytest.raises(ValueError, match="train it again"):
-        stacked_ranking(trained(ratings), Known(ratings, {"ease": model(ratings)}, {}, years(ratings), 4.0), 30, 10)
+        stacked_ranking(
+            trained(ratings), Known(ratings, {"ease": model(ratings)}, {}, years(ratings), 4.0), 30, 10, explained=10
+        )
 
 
 def test_nothing_to_learn_from_says_what_to_do():
