@@ -407,8 +407,8 @@ def stacked_ranking(text: str, known: Known, size: int, k: int, explained: int) 
         known: ratings and branches of the fold that is ranked.
         size: candidates of each user, at least k.
         k: length of the lists.
-        explained: of how many, at least 1 and from the first on, the parts are computed (they cost more than the ranking); the
-            parts of the others are NaN.
+        explained: of how many, at least 1 and from the first on, the parts are computed (they cost more than the
+            ranking); the parts of the others are NaN.
 
     Raises:
         ValueError: the ranker was trained on other features.
