@@ -92,16 +92,16 @@ def status(
 
 @app.command()
 def backfill(
-    encoders: Annotated[list[str], typer.Argument(help="Names under [encoders] of the catalog.")],
+    names: Annotated[list[str], typer.Argument(help="Names under [encoders] and [models] of the catalog.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Compute what is made with them again, changed or not.")
     ] = False,
     dataset: DatasetOption = None,
 ) -> None:
-    """Bring the branch of some encoders up to date: embeddings, profiles, scores, metrics, leaderboard.
+    """Bring the branch of some encoders or models up to date: embeddings or factors, scores, metrics, leaderboard.
 
-    What a branch needs from upstream is brought up to date too; other encoders are left alone.
+    What a branch needs from upstream is brought up to date too; other encoders and models are left alone.
 
     Examples:
 
@@ -110,11 +110,13 @@ def backfill(
     `hybrid-assets backfill minilm --dry-run` (what would be looked at, and why)
 
     `hybrid-assets backfill minilm --force` (encode every document again)
+
+    `hybrid-assets backfill lightgcn` (a model that `run` leaves out)
     """
     catalog = _catalog(dataset)
-    for encoder in encoders:
-        queries.known(encoder, list(catalog.encoders), "encoder")
-    selection = backfill_selection(catalog, encoders)
+    for name in names:
+        queries.known(name, [*catalog.encoders, *catalog.models], "encoder or model")
+    selection = backfill_selection(catalog, names)
     definitions = build_definitions(catalog)
     if dry_run and force:
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
@@ -130,7 +132,7 @@ def backfill(
             )
         out.print(f"{len(would_run)} of {len(selected)} assets would be looked at")
         return
-    _report(run_in_process(definitions, dagster_home(), selection, force=encoders if force else ()))
+    _report(run_in_process(definitions, dagster_home(), selection, force=names if force else ()))
 
 
 @app.command()
