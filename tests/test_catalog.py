@@ -132,7 +132,7 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[models.x]\nalgorithm = 'sasrec'\nheads = 3", "models.x: factors (64) must be a multiple of heads (3)"),
         ("[models.minilm]\nalgorithm = 'ease'", "'minilm' is the name of a model and of an encoder"),
         (
-            "[models.v]\nalgorithm = 'vbpr'\nencoder = 'minilm'\n[systems.x]\nmodels = ['v', 'pmf']\nfusion = 'stacked'",
+            "[models.v]\nalgorithm = 'vbpr'\nencoder = 'minilm'\n[systems.x]\nmodel = 'v'\nfusion = 'stacked'",
             "systems.x is stacked and its model v reads an encoder",
         ),
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),

@@ -81,8 +81,8 @@ def bert4rec(
     network = made.model.eval()
     every_item = torch.arange(len(sequences.item_ids))
     with torch.no_grad():
-        ends = last_of(sequences, longest, network.pad_idx, after=(network.mask_idx,)).split(batch_size)
-        states = torch.cat([network.encode(end)[:, -1] for end in ends])
+        every_end = last_of(sequences, longest, network.pad_idx, after=(network.mask_idx,))
+        states = torch.cat([network.encode(end)[:, -1] for end in torch.split(every_end, batch_size)])
         users = torch.hstack([states, torch.ones(len(states), 1)])
         items = torch.hstack([network.item_emb(every_item), network.item_biases(every_item)])
     return TowerPair(

@@ -62,7 +62,7 @@ def descend(
             penalty = torch.stack([weights.square().sum() for weights in parameters]).sum()
             loss = torch.nn.functional.softplus(-gap).mean() + regularisation / len(teaching) * penalty
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
 

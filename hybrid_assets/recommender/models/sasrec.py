@@ -73,8 +73,8 @@ def sasrec(
     network = made.model.eval()
     every_item = torch.arange(len(sequences.item_ids))
     with torch.no_grad():
-        ends = last_of(sequences, longest, made.pad_idx).split(batch_size)
-        states = [network(None, end, every_item, return_hidden=True)[0] for end in ends]
+        every_end = last_of(sequences, longest, made.pad_idx)
+        states = [network(None, end, every_item, return_hidden=True)[0] for end in torch.split(every_end, batch_size)]
         table = network.item_emb(every_item)
     return TowerPair(
         sequences.user_ids,
