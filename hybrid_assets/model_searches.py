@@ -46,9 +46,9 @@ class Tuned:
 
 
 def tables_needed(catalog: Catalog, model: str) -> dg.AssetSelection:
-    """What a search reads: train ratings, and the embeddings that the model names; never the test part."""
+    """What a search reads and what that is made from: train ratings, the embeddings that the model names; no test."""
     encoder = catalog.encoder_of(model)
-    return dg.AssetSelection.assets("train_ratings", *([f"embeddings/{encoder}"] if encoder else []))
+    return dg.AssetSelection.assets("train_ratings", *([f"embeddings/{encoder}"] if encoder else [])).upstream()
 
 
 def tune_model(

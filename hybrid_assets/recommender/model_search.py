@@ -7,6 +7,7 @@ Belongs here: what a trial is worth, and the search over trials. Does not: where
 import hashlib
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +118,10 @@ def search(
         study.sampler = optuna.samplers.TPESampler(seed=_seed_of(seed, len(made)), n_startup_trials=10)
         if not made:
             study.enqueue_trial(dict(current))
-        asked = study.ask(dict(space))
+        with warnings.catch_warnings():
+            # the current settings may lie outside the space and are measured all the same
+            warnings.filterwarnings("ignore", message="Fixed parameter .* is out of range")
+            asked = study.ask(dict(space))
         settings = {name: _rounded(value) for name, value in asked.params.items()}
         started = time.monotonic()
         found, problem = None, ""

@@ -41,9 +41,8 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "learning_rate": scale(0.001, 0.03),
         "regularisation": scale(1.0, 300.0),
     }
-    # a power of 2, so that any number of heads divides it
     sequential: dict[str, Any] = {
-        "factors": CategoricalDistribution([32, 64, 128]),
+        "factors": IntDistribution(32, 128, step=16),  # the usual numbers of heads divide it
         "blocks": IntDistribution(1, 3),
         "longest": count(20, 200),
         "dropout": share(0.1, 0.6),
