@@ -116,6 +116,6 @@ def test_what_cannot_be_searched_is_told(store, catalog):
 def test_what_has_to_be_materialized_is_all_that_it_is_made_from_and_not_the_test_part(catalog, tmp_path):
     graph = build_definitions(catalog, str(tmp_path)).resolve_asset_graph()
     keys = {key.to_user_string() for key in tables_needed(catalog, "ease").resolve(graph)}
-    assert keys == {"raw_files", "ratings", "train_ratings"}
+    assert keys == {"raw_files", "movies", "ratings", "train_ratings"}
     keys |= {key.to_user_string() for key in tables_needed(catalog, "vbpr").resolve(graph)}
     assert keys == {"raw_files", "ratings", "train_ratings", "movies", "tags", "movie_documents", "embeddings/minilm"}
