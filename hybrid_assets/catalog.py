@@ -239,14 +239,26 @@ class EncoderSettings(_Settings):
         return self
 
 
-class MostPopularSettings(_Settings):
+class _Model(_Settings):
+    """What every model has, whatever its algorithm."""
+
+    refresh: bool = True
+    """Whether `run` and the scheduled refresh keep it up to date; false leaves it to `hybrid-assets backfill`."""
+
+    @property
+    def function_settings(self) -> dict[str, Any]:
+        """What the algorithm's function is called with: all but its name, the encoder and when it is refreshed."""
+        return self.model_dump(exclude={"algorithm", "encoder", "refresh"})
+
+
+class MostPopularSettings(_Model):
     """Ranks movies by how many train users liked them; the floor for every other system."""
 
     algorithm: Literal["most_popular"]
     """The algorithm's name."""
 
 
-class PmfSettings(_Settings):
+class PmfSettings(_Model):
     """Probabilistic Matrix Factorization (Salakhutdinov & Mnih 2008), as Cornac computes it."""
 
     algorithm: Literal["pmf"]
@@ -263,7 +275,7 @@ class PmfSettings(_Settings):
     """Seed of the initial factors."""
 
 
-class _Weighted(_Settings):
+class _Weighted(_Model):
     """Which ratings a model of implicit feedback counts, and how much."""
 
     liked_only: bool = False
@@ -298,7 +310,7 @@ class AlsSettings(_Weighted):
     """Seed of the initial factors."""
 
 
-class BprSettings(_Settings):
+class BprSettings(_Model):
     """Bayesian Personalized Ranking (Rendle et al. 2009), as Cornac computes it."""
 
     algorithm: Literal["bpr"]
@@ -315,7 +327,7 @@ class BprSettings(_Settings):
     """Seed of the initial factors and of the draws."""
 
 
-class BiasedMfSettings(_Settings):
+class BiasedMfSettings(_Model):
     """Matrix factorization with user and item biases (Koren, Bell & Volinsky 2009), as Cornac computes it."""
 
     algorithm: Literal["biased_mf"]
@@ -350,6 +362,94 @@ class UserKnnSettings(_Weighted):
     """How many nearest users count."""
 
 
+class _Pairwise(_Model):
+    """How a model learns to rank a chosen movie above another (recommender/models/pairwise.py)."""
+
+    liked_only: bool = False
+    """Whether only ratings of at least evaluation.relevance_threshold are choices, or all."""
+    epochs: Annotated[int, Field(ge=1)] = 100
+    """Passes over the choices."""
+    batch_size: Annotated[int, Field(ge=1)] = 4096
+    """Choices a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.005
+    """Step size of Adam."""
+    regularisation: Annotated[float, Field(ge=0)] = 10.0
+    """Weight of the squared norm of all that is learned."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial factors and of the draws."""
+
+
+class LightGcnSettings(_Pairwise):
+    """LightGCN (He et al. 2020): factors smoothed over the graph of who chose what."""
+
+    algorithm: Literal["lightgcn"]
+    """The algorithm's name."""
+    factors: Annotated[int, Field(ge=1)] = 64
+    """Length of the vectors."""
+    layers: Annotated[int, Field(ge=0)] = 2
+    """How far factors are propagated."""
+
+
+class VbprSettings(_Pairwise):
+    """VBPR (He & McAuley 2016), with each movie's text in place of its picture: factors beside texts."""
+
+    algorithm: Literal["vbpr"]
+    """The algorithm's name."""
+    encoder: Name
+    """Whose embeddings it learns from: a name under [encoders]."""
+    factors: Annotated[int, Field(ge=1)] = 32
+    """Length of the vectors that ratings alone decide."""
+    text_factors: Annotated[int, Field(ge=1)] = 32
+    """Length of the vectors that texts decide."""
+
+
+class _Sequential(_Model):
+    """How a model of sequences looks at a user's movies in the order of time, and learns."""
+
+    factors: Annotated[int, Field(ge=1)] = 64
+    """Length of the vectors; a multiple of `heads`."""
+    blocks: Annotated[int, Field(ge=1)] = 2
+    """Layers of attention."""
+    heads: Annotated[int, Field(ge=1)] = 2
+    """Attention heads of a layer."""
+    longest: Annotated[int, Field(ge=2)] = 50
+    """How many of a user's latest movies are looked at."""
+    dropout: Share = 0.2
+    """Share of the values left out while it learns."""
+    negatives: Annotated[int, Field(ge=1)] = 1024
+    """Movies drawn for each batch that are to score lower."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the ratings."""
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    """Sequences a step."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.001
+    """Step size of Adam."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the initial weights and of all draws."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_vector(self) -> "_Sequential":
+        if self.factors % self.heads:
+            raise ValueError(f"factors ({self.factors}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class SasRecSettings(_Sequential):
+    """SASRec (Kang & McAuley 2018): what comes next after a user's movies, as Cornac computes it."""
+
+    algorithm: Literal["sasrec"]
+    """The algorithm's name."""
+
+
+class Bert4RecSettings(_Sequential):
+    """BERT4Rec (Sun et al. 2019): the movie behind a mask among a user's movies, as Cornac computes it."""
+
+    algorithm: Literal["bert4rec"]
+    """The algorithm's name."""
+    masked: Share = 0.2
+    """Share of the movies that are masked while it learns."""
+
+
 ModelSettings = Annotated[
     MostPopularSettings
     | PmfSettings
@@ -358,7 +458,11 @@ ModelSettings = Annotated[
     | BprSettings
     | BiasedMfSettings
     | ItemKnnSettings
-    | UserKnnSettings,
+    | UserKnnSettings
+    | LightGcnSettings
+    | VbprSettings
+    | SasRecSettings
+    | Bert4RecSettings,
     Field(discriminator="algorithm"),
 ]
 
@@ -515,17 +619,31 @@ class Catalog(_Settings):
                     f"systems.{name} is stacked and its encoder {tuned[0]} fine-tuned: that has seen the ratings which "
                     'the stacker would take as held out; name its base, or take fusion = "zscore"'
                 )
+            read = [model for model in system.model_names if self.encoder_of(model)]
+            if system.fusion == "stacked" and read:
+                raise ValueError(
+                    f"systems.{name} is stacked and its model {read[0]} reads an encoder: the stacker fits its models "
+                    'on ratings alone; name the encoder beside other models, or take fusion = "zscore"'
+                )
             stacker = system.stacker or StackerSettings()
             if system.fusion == "stacked" and stacker.candidates < self.evaluation.list_length:
                 raise ValueError(
                     f"systems.{name}.stacker.candidates ({stacker.candidates}) must be at least "
                     f"evaluation.list_length ({self.evaluation.list_length})"
                 )
+        for name, model in self.models.items():
+            if isinstance(model, VbprSettings):
+                references.append((f"models.{name}.encoder", model.encoder, self.encoders))
         for name, encoder in self.encoders.items():
             if encoder.base is not None:
                 references.append((f"encoders.{name}.base", encoder.base, self.encoders))
             if encoder.tuning is not None and encoder.tuning.align_with is not None:
                 references.append((f"encoders.{name}.tuning.align_with", encoder.tuning.align_with, self.models))
+        both = [name for name in self.models if name in self.encoders]
+        if both:
+            raise ValueError(
+                f"{both[0]!r} is the name of a model and of an encoder; commands could not tell; rename one"
+            )
         for setting, target, entries in references:
             if target not in entries:
                 raise ValueError(f"{setting} = {target!r} is not defined; {_nearest(target, entries)}")
@@ -535,9 +653,29 @@ class Catalog(_Settings):
                 raise ValueError(
                     f"encoders.{name}.base = {encoder.base!r} is itself fine-tuned; name what it came from"
                 )
+            aligned = encoder.tuning.align_with if encoder.tuning else None
+            if aligned is not None and self.encoder_of(aligned):
+                raise ValueError(
+                    f"encoders.{name}.tuning.align_with = {aligned!r} reads an encoder itself; name another"
+                )
             if encoder.tuning is not None and encoder.tuning.method == "full" and base.precision == "nf4":
                 raise ValueError(f"encoders.{name}.tuning: 4-bit weights cannot be trained; use method = 'lora'")
         return self
+
+    def encoder_of(self, model: str) -> str | None:
+        """The encoder that a model learns from, if it does from any."""
+        settings = self.models.get(model)
+        return settings.encoder if isinstance(settings, VbprSettings) else None
+
+    def encoders_behind(self, system: SystemSettings) -> tuple[str, ...]:
+        """The encoders that a system's scores depend on: its own branches, and those that its models learn from."""
+        read = [encoder for model in system.model_names if (encoder := self.encoder_of(model))]
+        return tuple(dict.fromkeys([*system.encoder_names, *read]))
+
+    def on_request(self, system: SystemSettings) -> tuple[str, ...]:
+        """What `run` leaves out of a system's branches: names to give `hybrid-assets backfill`."""
+        encoders = [name for name in self.encoders_behind(system) if not self.encoders[name].refresh]
+        return (*encoders, *(name for name in system.model_names if not self.models[name].refresh))
 
     def base_of(self, encoder: str) -> EncoderSettings:
         """The entry that holds an encoder's weights: its own, or that of its base."""

@@ -20,10 +20,12 @@ from hybrid_assets.catalog import DATASETS, Catalog, CatalogError, load_catalog
 from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
+from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
+from hybrid_assets.recommender.model_search import Trial
 from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.status_table import reasons, status_table
@@ -92,16 +94,16 @@ def status(
 
 @app.command()
 def backfill(
-    encoders: Annotated[list[str], typer.Argument(help="Names under [encoders] of the catalog.")],
+    names: Annotated[list[str], typer.Argument(help="Names under [encoders] and [models] of the catalog.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Compute what is made with them again, changed or not.")
     ] = False,
     dataset: DatasetOption = None,
 ) -> None:
-    """Bring the branch of some encoders up to date: embeddings, profiles, scores, metrics, leaderboard.
+    """Bring the branch of some encoders or models up to date: embeddings or factors, scores, metrics, leaderboard.
 
-    What a branch needs from upstream is brought up to date too; other encoders are left alone.
+    What a branch needs from upstream is brought up to date too; other encoders and models are left alone.
 
     Examples:
 
@@ -110,11 +112,13 @@ def backfill(
     `hybrid-assets backfill minilm --dry-run` (what would be looked at, and why)
 
     `hybrid-assets backfill minilm --force` (encode every document again)
+
+    `hybrid-assets backfill lightgcn` (a model that `run` leaves out)
     """
     catalog = _catalog(dataset)
-    for encoder in encoders:
-        queries.known(encoder, list(catalog.encoders), "encoder")
-    selection = backfill_selection(catalog, encoders)
+    for name in names:
+        queries.known(name, [*catalog.encoders, *catalog.models], "encoder or model")
+    selection = backfill_selection(catalog, names)
     definitions = build_definitions(catalog)
     if dry_run and force:
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
@@ -130,7 +134,50 @@ def backfill(
             )
         out.print(f"{len(would_run)} of {len(selected)} assets would be looked at")
         return
-    _report(run_in_process(definitions, dagster_home(), selection, force=encoders if force else ()))
+    _report(run_in_process(definitions, dagster_home(), selection, force=names if force else ()))
+
+
+@app.command()
+def tune(
+    model: Annotated[str, typer.Argument(help="A name under [models] of the catalog.")],
+    trials: Annotated[int, typer.Option(min=1, help="How many in all; those of earlier calls count.")] = 30,
+    timeout: Annotated[float | None, typer.Option(help="Start no trial after so many seconds.")] = None,
+    dataset: DatasetOption = None,
+) -> None:
+    """Search a model's settings on the validation part of train (never the test part) and print the best as TOML.
+
+    Seeded, and kept: the same call again goes on where the last one stopped. What is searched:
+    recommender/models/search_spaces.py.
+
+    Examples:
+
+    `hybrid-assets tune ease`
+
+    `hybrid-assets tune als --trials 60 --timeout 600 --dataset ml-latest-small`
+    """
+    catalog = _catalog(dataset)
+    queries.known(model, list(catalog.models), "model")
+    _report(run_in_process(build_definitions(catalog), dagster_home(), tables_needed(catalog, model)))
+
+    def told(made: list[Trial]) -> None:
+        trial, best = made[-1], max(it.quality or 0.0 for it in made)
+        values = ", ".join(f"{name} {value}" for name, value in trial.settings.items())
+        worth = f"failed: {trial.problem}" if trial.quality is None else f"{trial.quality:.4f} (best {best:.4f})"
+        err.print(
+            f"trial {len(made)} of {trials}: {worth}, {trial.seconds:.1f} s: {values}", markup=False, soft_wrap=True
+        )
+
+    try:
+        found = tune_model(table_store(catalog), catalog, model, trials=trials, timeout=timeout, told=told)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    first = found.trials[0].quality
+    err.print(
+        f"NDCG@{catalog.evaluation.k} on validation: best {found.best.quality:.4f} (trial {found.best.number + 1}), "
+        f"the catalog's {'failed' if first is None else f'{first:.4f}'}; plot: {found.plot}",
+        soft_wrap=True,
+    )
+    out.print(found.snippet, markup=False)
 
 
 @app.command()

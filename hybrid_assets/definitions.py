@@ -42,9 +42,8 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     """
     catalog = catalog or load_catalog()
     here = gpu_gib()
-    refresh = refresh_job(
-        catalog, [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
-    )
+    left_out = [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
+    refresh = refresh_job(catalog, left_out + [name for name, it in catalog.models.items() if not it.refresh])
     return dg.Definitions(
         assets=[
             *raw_assets(catalog),

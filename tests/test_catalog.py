@@ -5,6 +5,7 @@ import pytest
 from hybrid_assets.catalog import (
     AlsSettings,
     AutomationSettings,
+    Bert4RecSettings,
     BiasedMfSettings,
     BprSettings,
     Catalog,
@@ -16,14 +17,18 @@ from hybrid_assets.catalog import (
     FolderSettings,
     GpuSettings,
     ItemKnnSettings,
+    LightGcnSettings,
+    MostPopularSettings,
     PairSettings,
     PmfSettings,
     PublishedRow,
+    SasRecSettings,
     SplitSettings,
     StackerSettings,
     SystemSettings,
     TuningSettings,
     UserKnnSettings,
+    VbprSettings,
     load_catalog,
     settings_digest,
 )
@@ -56,8 +61,7 @@ def test_the_packaged_catalog_is_the_papers():
     assert list(catalog.systems)[:4] == ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
     assert {f"content_{name}" for name in catalog.encoders} <= set(catalog.systems)
     assert [name for name, encoder in catalog.encoders.items() if encoder.refresh] == ["minilm"]
-    assert catalog.models["pmf"].model_dump() == {
-        "algorithm": "pmf",
+    assert catalog.models["pmf"].function_settings == {
         "factors": 100,
         "epochs": 200,
         "learning_rate": 0.005,
@@ -124,6 +128,13 @@ def test_three_lines_add_an_encoder(tmp_path):
             "models.x.regularisation: Input should be greater than 0",
         ),
         ("[models.x]\nalgorithm = 'svd'", "'pmf'"),
+        ("[models.x]\nalgorithm = 'vbpr'\nencoder = 'minilmm'", "models.x.encoder = 'minilmm' is not defined"),
+        ("[models.x]\nalgorithm = 'sasrec'\nheads = 3", "models.x: factors (64) must be a multiple of heads (3)"),
+        ("[models.minilm]\nalgorithm = 'ease'", "'minilm' is the name of a model and of an encoder"),
+        (
+            "[models.v]\nalgorithm = 'vbpr'\nencoder = 'minilm'\n[systems.x]\nmodel = 'v'\nfusion = 'stacked'",
+            "systems.x is stacked and its model v reads an encoder",
+        ),
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
         ("[folder]\npath = '/x'\nrating_range = [5, 1]", "rating_range must be [lowest, highest]"),
@@ -209,6 +220,20 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
 
 # settings that cannot change alone
 GO_TOGETHER = {"algorithm", "base", "tuning", "align_with"}
+DESCENT = {"epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1, "refresh": False}
+SEQUENTIAL = {
+    "factors": 8,
+    "blocks": 1,
+    "heads": 1,
+    "longest": 9,
+    "dropout": 0.5,
+    "negatives": 9,
+    "epochs": 9,
+    "batch_size": 9,
+    "learning_rate": 0.1,
+    "seed": 1,
+    "refresh": False,
+}
 # for each kind of settings, another value of every one of them
 ANOTHER = [
     (FolderSettings(path="/a"), {"path": "/b", "columns": {"user_id": "customer"}, "rating_range": (1, 5)}),
@@ -267,9 +292,10 @@ ANOTHER = [
     ),
     (
         PmfSettings(algorithm="pmf"),
-        {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1},
+        {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1, "refresh": False},
     ),
-    (EaseSettings(algorithm="ease"), {"liked_only": True, "power": 1.0, "regularisation": 9.0}),
+    (MostPopularSettings(algorithm="most_popular"), {"refresh": False}),
+    (EaseSettings(algorithm="ease"), {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0}),
     (
         AlsSettings(algorithm="als"),
         {
@@ -280,16 +306,27 @@ ANOTHER = [
             "regularisation": 9.0,
             "confidence": 9.0,
             "seed": 1,
+            "refresh": False,
         },
     ),
     *(
-        (settings, {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1})
+        (settings, {**DESCENT, "factors": 9})
         for settings in (BprSettings(algorithm="bpr"), BiasedMfSettings(algorithm="biased_mf"))
     ),
     *(
-        (settings, {"liked_only": True, "power": 1.0, "neighbours": 9})
+        (settings, {"liked_only": True, "power": 1.0, "neighbours": 9, "refresh": False})
         for settings in (ItemKnnSettings(algorithm="item_knn"), UserKnnSettings(algorithm="user_knn"))
     ),
+    (
+        LightGcnSettings(algorithm="lightgcn"),
+        {**DESCENT, "liked_only": True, "batch_size": 9, "factors": 9, "layers": 1},
+    ),
+    (
+        VbprSettings(algorithm="vbpr", encoder="a"),
+        {**DESCENT, "liked_only": True, "batch_size": 9, "encoder": "b", "factors": 9, "text_factors": 9},
+    ),
+    (SasRecSettings(algorithm="sasrec"), SEQUENTIAL),
+    (Bert4RecSettings(algorithm="bert4rec"), {**SEQUENTIAL, "masked": 0.5}),
     (
         StackerSettings(),
         {

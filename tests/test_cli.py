@@ -149,6 +149,21 @@ def test_prune_lists_first_and_deletes_what_the_catalog_does_not_name(shell, tmp
     assert shell("run").returncode == 0
 
 
+def test_tune_builds_what_it_reads_and_prints_an_entry_for_the_catalog(shell, tmp_path):
+    empty = {"HYBRID_STORAGE": str(tmp_path / "data")}
+    found = shell("tune", "pmf", "--trials", "2", **empty)
+    assert found.returncode == 0, found.stderr
+    assert "trial 2 of 2" in found.stderr
+    assert found.stdout.startswith('[models.pmf]\nalgorithm = "pmf"\n')
+    assert not list(tmp_path.rglob("test_ratings*"))
+    again = shell("tune", "pmf", "--trials", "2", **empty)
+    assert "trial 2" not in again.stderr.replace("(trial 2)", "")
+    assert again.stdout == found.stdout
+    nothing = shell("tune", "most_popular", **empty)
+    assert nothing.returncode == 2
+    assert "has nothing to search" in nothing.stderr
+
+
 def test_status_and_dry_run_tell_what_a_run_would_find(shell):
     assert shell("run").returncode == 0
     records = {record["asset"]: record for record in json.loads(shell("status", "--json").stdout)}

@@ -1,4 +1,4 @@
-"""train_ratings -> factors/<model>: one asset for each collaborative model of the catalog."""
+"""train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
 import inspect
 from collections.abc import Callable
@@ -10,14 +10,18 @@ from hybrid_assets.catalog import Catalog, ModelSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.models.als import implicit_als
+from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
 from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
-from hybrid_assets.recommender.tables import FOLDS, factor_table, fold_of
-from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.models.sasrec import sasrec
+from hybrid_assets.recommender.models.vbpr import vbpr
+from hybrid_assets.recommender.tables import FOLDS, factor_table, fold_of, ids_and_vectors
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import degenerate_factors
 
 # Algorithm -> its function and the library that computes it. A new model's line goes here.
@@ -30,28 +34,55 @@ ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
     "biased_mf": (biased_mf, "cornac"),
     "item_knn": (item_knn, "numpy"),
     "user_knn": (user_knn, "numpy"),
+    "lightgcn": (lightgcn, "torch"),
+    "vbpr": (vbpr, "torch"),
+    "sasrec": (sasrec, "cornac"),
+    "bert4rec": (bert4rec, "cornac"),
 }
 
 
 def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """factors/<model> for every model."""
     threshold = catalog.evaluation.relevance_threshold
-    return [_factor_asset(name, settings, threshold) for name, settings in catalog.models.items()]
+    return [
+        _factor_asset(name, settings, catalog.encoder_of(name), threshold) for name, settings in catalog.models.items()
+    ]
 
 
-def fit_model(settings: ModelSettings, threshold: float, ratings: pl.DataFrame) -> TowerPair:
-    """A model's tower pair from ratings (`user_id`, `movie_id`, `rating`) in training order."""
+def fit_model(
+    settings: ModelSettings,
+    threshold: float,
+    ratings: pl.DataFrame,
+    embeddings: tuple[Ids, Vectors] | None = None,
+) -> TowerPair:
+    """A model's tower pair.
+
+    Args:
+        settings: of the catalog.
+        threshold: a rating of at least this is liked.
+        ratings: `user_id`, `movie_id`, `rating`, `timestamp`, in training order.
+        embeddings: movie ids and vectors of the encoder that the model names; of no account for one that names none.
+
+    Raises:
+        ValueError: the model cannot be fitted on these ratings, or names an encoder and has no embeddings.
+    """
     function, _ = ALGORITHMS[settings.algorithm]
     columns = (ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), ratings["rating"].to_numpy())
-    more = {"threshold": threshold} if _takes_threshold(settings) else {}
-    return function(*columns, **settings.model_dump(exclude={"algorithm"}), **more)
+    given = {"threshold": threshold, "timestamps": ratings["timestamp"].to_numpy(), "embeddings": embeddings}
+    more = {name: value for name, value in given.items() if _takes(settings, name)}
+    if more.get("embeddings", ()) is None:
+        raise ValueError(f"{settings.algorithm} learns from an encoder's embeddings and was given none")
+    return function(*columns, **settings.function_settings, **more)
 
 
-def _takes_threshold(settings: ModelSettings) -> bool:
-    return "threshold" in inspect.signature(ALGORITHMS[settings.algorithm][0]).parameters
+def _takes(settings: ModelSettings, parameter: str) -> bool:
+    return parameter in inspect.signature(ALGORITHMS[settings.algorithm][0]).parameters
 
 
-def _factor_asset(name: str, settings: ModelSettings, threshold: float) -> dg.AssetsDefinition:
+def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, threshold: float) -> dg.AssetsDefinition:
+    inputs = {"train_ratings": "train_ratings"} | ({"embeddings": f"embeddings/{encoder}"} if encoder else {})
+    # when it is refreshed and where its embeddings come from change no result: those are its input
+    of_account = settings.model_dump(mode="json", exclude={"refresh", "encoder"})
     library = ALGORITHMS[settings.algorithm][1]
     used = [library] if library else []
 
@@ -59,9 +90,9 @@ def _factor_asset(name: str, settings: ModelSettings, threshold: float) -> dg.As
         key=f"factors/{name}",
         group="factors",
         version="1",
-        settings=[settings, threshold] if _takes_threshold(settings) else [settings],
+        settings=[of_account, threshold] if _takes(settings, "threshold") else [of_account],
         libraries=used,
-        inputs=["train_ratings"],
+        inputs=inputs,
         kinds=frozenset(used),
         tags={"model": name},
         description=f"{type(settings).__doc__} A tower pair: user and item vectors whose dot product is the score.",
@@ -73,7 +104,7 @@ def _factor_asset(name: str, settings: ModelSettings, threshold: float) -> dg.As
         },
         lineage={
             "id": [("train_ratings", "user_id"), ("train_ratings", "movie_id")],
-            "vector": [("train_ratings", "rating")],
+            "vector": [("train_ratings", "rating"), *([(f"embeddings/{encoder}", "vector")] if encoder else [])],
         },
         checks=[
             Check(
@@ -83,13 +114,14 @@ def _factor_asset(name: str, settings: ModelSettings, threshold: float) -> dg.As
             )
         ],
     )
-    def model_factors(step: Step, train_ratings: pl.LazyFrame) -> Computed:
+    def model_factors(step: Step, train_ratings: pl.LazyFrame, embeddings: pl.LazyFrame | None = None) -> Computed:
         train = train_ratings.collect()
+        texts = None if embeddings is None else ids_and_vectors(embeddings.collect(), "movie_id")
         towers = {}
         for fold in FOLDS:
             rows = fold_of(train, fold)
             step.say(f"fitting {name} on {rows.height:,} ratings (fold {fold!r})")
-            towers[fold] = fit_model(settings, threshold, rows)
+            towers[fold] = fit_model(settings, threshold, rows, texts)
         pair = towers["train"]
         return Computed(
             factor_table(towers),

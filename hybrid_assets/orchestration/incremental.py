@@ -23,7 +23,7 @@ from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, chang
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 
 OWNERS = ["team:hybrid-assets"]
-# Run tag: the encoders, separated by commas, whose assets are computed although nothing changed.
+# Run tag: the encoders and models, separated by commas, whose assets are computed although nothing changed.
 FORCE_TAG = "hybrid_assets/force"
 PROGRESS_SECONDS = 2.0
 PREVIEW_ROWS = 5
@@ -186,7 +186,8 @@ def incremental_asset(
             with _clear_failures(key):
                 made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
             last = store.stamp(asset_key)
-            forced = (tags or {}).get("encoder") in context.run.tags.get(FORCE_TAG, "").split(",")
+            named = {(tags or {}).get("encoder"), (tags or {}).get("model")}
+            forced = not named.isdisjoint(context.run.tags.get(FORCE_TAG, "").split(","))
 
             def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
                 context.log.info("unchanged, nothing computed")

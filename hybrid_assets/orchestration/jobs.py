@@ -18,22 +18,22 @@ REFRESH = "refresh"
 BACKFILL = dg.define_asset_job(
     "backfill",
     selection=dg.AssetSelection.all(),
-    description="Any part of the graph, as chosen when it is launched; also encoders that `refresh` leaves out.",
+    description="Any part of the graph, as chosen when it is launched; also what `refresh` leaves out.",
 )
 
 
 def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
-    """The job `refresh`: every asset but the branches of some encoders.
+    """The job `refresh`: every asset but the branches of some encoders and models.
 
     The cut-off decides what is computed, so refreshing is selecting everything.
 
     Args:
-        catalog: whose systems use the encoders.
-        left_out: encoders that need minutes, or a GPU that is not here.
+        catalog: whose systems use them.
+        left_out: encoders and models that need minutes, or a GPU that is not here.
     """
     selection: dg.AssetSelection = dg.AssetSelection.all()
-    for encoder in left_out:
-        selection = selection - _branch(catalog, encoder)
+    for name in left_out:
+        selection = selection - _branch(catalog, name)
     return dg.define_asset_job(
         REFRESH,
         selection=selection,
@@ -42,18 +42,24 @@ def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
     )
 
 
-def backfill_selection(catalog: Catalog, encoders: Sequence[str]) -> dg.AssetSelection:
-    """The branches of some encoders, what they are made from, and the tables of all systems that they appear in."""
+def backfill_selection(catalog: Catalog, names: Sequence[str]) -> dg.AssetSelection:
+    """The branches of some encoders and models, what they are made from, and the tables of all systems."""
     selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "report")
-    for encoder in encoders:
-        selection = selection | _branch(catalog, encoder).upstream()
+    for name in names:
+        selection = selection | _branch(catalog, name).upstream()
     return selection
 
 
-def _branch(catalog: Catalog, encoder: str) -> dg.AssetSelection:
-    """What is made with an encoder: its own assets and those of the systems that use it."""
-    branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", encoder)
-    for name, system in catalog.systems.items():
-        if encoder in system.encoder_names:
-            branch = branch | dg.AssetSelection.tag("system", name)
+def _branch(catalog: Catalog, name: str) -> dg.AssetSelection:
+    """What is made with an encoder or a model: its own assets and those of the systems and models that use it."""
+    branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", name) | dg.AssetSelection.tag("model", name)
+    for system, settings in catalog.systems.items():
+        if name in (*settings.model_names, *settings.encoder_names):
+            branch = branch | dg.AssetSelection.tag("system", system)
+    for model in catalog.models:
+        if catalog.encoder_of(model) == name:
+            branch = branch | _branch(catalog, model)
+    for encoder, tuned in catalog.encoders.items():
+        if tuned.tuning is not None and tuned.tuning.align_with == name:
+            branch = branch | _branch(catalog, encoder)
     return branch

@@ -268,6 +268,44 @@ def training_plot(
         return _png(figure)
 
 
+def search_plot(trials: pl.DataFrame, title: str, measured_as: str) -> bytes:
+    """PNG of a search over a model's settings: what the trials found in turn, and what each setting has to do with it.
+
+    Args:
+        trials: `quality` (null where a trial failed) in the order of the trials, and a column a searched setting.
+        title: over the first panel.
+        measured_as: what the quality is.
+
+    Raises:
+        ValueError: no trial has a quality.
+    """
+    fitted = trials.with_row_index("trial").filter(pl.col("quality").is_not_null())
+    if fitted.is_empty():
+        raise ValueError("no trial could be fitted, there is nothing to plot")
+    settings = [name for name in trials.columns if name != "quality"]
+    columns, quality = 3, fitted["quality"].to_numpy()
+    rows = 1 + -(-len(settings) // columns)
+    with _figure(WIDTH, 0.4 + 2.2 * rows) as figure:
+        grid = figure.add_gridspec(rows, columns)
+        course: Axes = figure.add_subplot(grid[0, :])
+        course.plot(fitted["trial"], quality, "o", color=BLUE, markersize=4, label="a trial")
+        course.step(
+            fitted["trial"], np.maximum.accumulate(quality), where="post", color=VERMILLION, label="best so far"
+        )
+        course.set(title=title, xlabel="trial (0: the catalog's settings)", ylabel=measured_as)
+        course.legend(loc="lower right")
+        for place, name in enumerate(settings):
+            panel: Axes = figure.add_subplot(grid[1 + place // columns, place % columns], sharey=course)
+            numeric = fitted[name].dtype.is_numeric()
+            values: list[Any] = fitted[name].cast(pl.Float64 if numeric else pl.String).to_list()
+            panel.plot(values, quality, "o", color=BLUE, markersize=4)
+            panel.plot([values[int(quality.argmax())]], [quality.max()], **HOLLOW)
+            if numeric and 0 < 8 * min(values) < max(values):
+                panel.set_xscale("log")
+            panel.set_xlabel(name)
+        return _png(figure)
+
+
 def _rows(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
     rows = measured(leaderboard)
     if not rows:

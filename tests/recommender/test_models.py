@@ -8,22 +8,45 @@ import polars as pl
 import pytest
 
 from hybrid_assets.recommender.models.als import implicit_als
+from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
 from hybrid_assets.recommender.models.ease import by_items, by_users, ease
 from hybrid_assets.recommender.models.interactions import first_appearance, interactions
+from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
+from hybrid_assets.recommender.models.sasrec import sasrec
+from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.tables import factor_table, model_towers
 from hybrid_assets.recommender.towers import TowerPair
 
-Model = Callable[[np.ndarray, np.ndarray, np.ndarray], TowerPair]
+
+def with_texts(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, **settings: object) -> TowerPair:
+    """VBPR over texts that are random, so that tastes have to come from the ratings."""
+    movies = np.unique(items)
+    texts = np.random.default_rng(3).normal(size=(len(movies), 6))
+    unit = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
+    return vbpr(users, items, ratings, embeddings=(movies, unit), **settings)
+
+
+def shuffled_in_time(
+    model: Callable[..., TowerPair], users: np.ndarray, items: np.ndarray, ratings: np.ndarray, **settings: object
+) -> TowerPair:
+    """A model of sequences over an order that tells nothing, so that tastes have to come from who rated what."""
+    return model(users, items, ratings, timestamps=np.random.default_rng(4).permutation(len(users)), **settings)
+
 
 descent = {"factors": 8, "epochs": 300, "learning_rate": 0.02, "regularisation": 0.02, "seed": 42}
 graded = {"threshold": 4.0, "liked_only": False, "power": 2.0}
-MODELS: dict[str, Model] = {
+pairwise = {"threshold": 4.0, "liked_only": True, "epochs": 40, "batch_size": 64, "learning_rate": 0.05}
+pairwise |= {"regularisation": 1.0, "seed": 42}
+sequential = {"factors": 16, "blocks": 1, "heads": 1, "longest": 12, "dropout": 0.5, "negatives": 60}
+sequential |= {"learning_rate": 0.005, "seed": 42}
+MODELS: dict[str, partial[TowerPair]] = {
     "most_popular": partial(most_popular, threshold=4.0),
     "pmf": partial(pmf, **descent),
     "biased_mf": partial(biased_mf, **descent),
@@ -32,10 +55,19 @@ MODELS: dict[str, Model] = {
     "ease": partial(ease, regularisation=50.0, **graded),
     "item_knn": partial(item_knn, neighbours=5, **graded),
     "user_knn": partial(user_knn, neighbours=10, **graded),
+    "lightgcn": partial(lightgcn, factors=8, layers=2, **pairwise),
+    "vbpr": partial(with_texts, factors=4, text_factors=2, **pairwise),
+    "sasrec": partial(shuffled_in_time, sasrec, epochs=10, batch_size=64, **sequential),
+    "bert4rec": partial(shuffled_in_time, bert4rec, masked=0.3, epochs=60, batch_size=16, **sequential),
 }
+# to which every rating is a choice, whatever its stars
+ALL_CHOICES = ("bpr", "sasrec", "bert4rec")
 PERSONAL = [name for name in MODELS if name != "most_popular"]
 
-every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+# what holds of a model holds of one that has hardly been trained, but that it finds tastes
+QUICK = {name: partial(model, epochs=2) if "epochs" in model.keywords else model for name, model in MODELS.items()}
+
+every_model = pytest.mark.parametrize("model", QUICK.values(), ids=QUICK)
 
 
 def two_tastes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,7 +82,7 @@ def two_tastes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("model", [MODELS[name] for name in PERSONAL], ids=PERSONAL)
 def test_planted_tastes_are_found(model):
     users, items, ratings = two_tastes()
-    if model is MODELS["bpr"]:  # to which every rating is a choice, whatever its stars
+    if any(model is MODELS[name] for name in ALL_CHOICES):
         chosen = ratings > 3
         users, items, ratings = users[chosen], items[chosen], ratings[chosen]
     pair = model(users, items, ratings)
@@ -220,3 +252,62 @@ def test_biased_mf_predicts_the_stars():
     columns = {item: column for column, item in enumerate(pair.item_ids.tolist())}
     scores = (pair.user_vectors @ pair.item_vectors.T)[[rows[u] for u in users], [columns[i] for i in items]]
     np.testing.assert_allclose(scores, ratings, atol=0.5)
+
+
+def test_lightgcn_without_layers_is_plain_factorization_and_layers_mix_neighbours():
+    users, items = np.array([1, 1, 2]), np.array([5, 6, 6])
+    ratings = np.full(3, 5.0, dtype=np.float32)
+    # a step that changes nothing: what is left is the propagation of the initial factors
+    still = {**pairwise, "learning_rate": 1e-12, "epochs": 1, "factors": 3}
+    own, mixed = (lightgcn(users, items, ratings, layers=layers, **still) for layers in (0, 1))
+    adjacent = np.array([[1.0, 1.0], [0.0, 1.0]])  # users 1, 2 and movies 5, 6
+    strength = adjacent / np.sqrt(np.outer(adjacent.sum(axis=1), adjacent.sum(axis=0)))
+    np.testing.assert_allclose(
+        mixed.user_vectors, (own.user_vectors + strength @ own.item_vectors) / 2, rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        mixed.item_vectors, (own.item_vectors + strength.T @ own.user_vectors) / 2, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_vbpr_scores_a_movie_that_nobody_chose_by_its_text():
+    users, items, ratings = two_tastes()
+    movies = np.unique(items)
+    of_a_kind = np.where((movies < 510)[:, None], [1.0, 0.0], [0.0, 1.0]).astype(np.float32)
+    nobody = (items != 500) | (ratings < 4)  # what stays of movie 500 is that some disliked it
+    settings = {**pairwise, "factors": 1, "text_factors": 2}
+    pair = vbpr(users[nobody], items[nobody], ratings[nobody], embeddings=(movies, of_a_kind), **settings)
+    unknown, other = (int(np.flatnonzero(pair.item_ids == movie)[0]) for movie in (500, 510))
+    scores = pair.user_vectors @ pair.item_vectors.T
+    even = pair.user_ids % 2 == 0
+    # told from the kind alone: who likes movies 501 to 509 gains from it more than who does not
+    assert (scores[even, unknown] - scores[even, other]).mean() > (scores[~even, unknown] - scores[~even, other]).mean()
+
+
+def test_vbpr_refuses_a_movie_without_a_text():
+    users, items, ratings = two_tastes()
+    texts = (np.arange(500, 519), np.ones((19, 2), dtype=np.float32))
+    with pytest.raises(ValueError, match="id 519 has no vector"):
+        vbpr(users, items, ratings, embeddings=texts, factors=1, text_factors=1, **pairwise)
+
+
+def test_sequences_are_in_the_order_of_time_and_of_rows_where_times_are_equal():
+    users, items = np.array([7, 8, 7, 7, 8]), np.array([30, 10, 20, 10, 20])
+    found = time_ordered(users, items, np.ones(5, dtype=np.float32), np.array([5, 9, 5, 1, 2]))
+    assert [found.item_ids[sequence].tolist() for sequence in found.of_user] == [[10, 30, 20], [20, 10]]
+    assert found.user_ids.tolist() == [7, 8]
+
+
+def test_the_end_of_a_sequence_is_what_is_looked_at():
+    found = time_ordered(np.array([1, 1, 1, 2]), np.array([5, 6, 7, 5]), np.ones(4, dtype=np.float32), np.arange(4))
+    assert last_of(found, 2, padding=3).tolist() == [[1, 2], [3, 0]]
+    assert last_of(found, 2, padding=3, after=(4,)).tolist() == [[2, 4], [0, 4]]
+
+
+@pytest.mark.parametrize(
+    ("longest", "pieces"), [(None, [[0, 1, 2, 3, 4]]), (2, [[0], [1, 2], [3, 4]]), (9, [[0, 1, 2, 3, 4]])]
+)
+def test_a_long_sequence_is_learnt_in_pieces_the_last_one_whole(longest, pieces):
+    found = time_ordered(np.ones(5, dtype=np.int64), np.arange(5), np.ones(5, dtype=np.float32), np.arange(5))
+    dataset = sequential_dataset(found, longest=longest, seed=1)
+    assert [dataset.uir_tuple[1][rows].tolist() for rows in dataset.sessions.values()] == pieces

@@ -1,0 +1,90 @@
+"""BERT4Rec: the movie behind a mask among a user's movies in the order of time, as Cornac computes it.
+
+Belongs here: calling Cornac and reading its states. Does not: the order (sequences.py), other models of sequences.
+"""
+
+import numpy as np
+
+from hybrid_assets.recommender.models.interactions import Ratings
+from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.towers import Ids, TowerPair
+
+
+def bert4rec(
+    user_ids: Ids,
+    item_ids: Ids,
+    ratings: Ratings,
+    *,
+    timestamps: Ids,
+    factors: int,
+    blocks: int,
+    heads: int,
+    longest: int,
+    masked: float,
+    dropout: float,
+    negatives: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> TowerPair:
+    """Score = h_u . V_i + b_i, h_u the state of a mask put after the user's movies, V their table, b their biases.
+
+    It learns on the ratings it is given, and on nothing else: masked movies from those on both sides of them, by the
+    cross entropy against the other masked ones and `negatives` drawn by the root of their popularity. A long sequence
+    is learnt in pieces. The bias is one more dimension, 1 on the user's side. No test rating is in its input, in
+    whatever place of time it stands (see `time_ordered`).
+    Source: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
+    Transformer", CIKM 2019 (arXiv 1904.06690), equations 7 and 8; Cornac's class of that name trains another
+    objective, so this is its `TransformerRec` with backbone bert and objective mlm.
+
+    Args:
+        user_ids: (n,) user of each rating.
+        item_ids: (n,) movie of each rating.
+        ratings: (n,) finite ratings; all count alike.
+        timestamps: (n,) when, in Unix seconds.
+        factors: length of the vectors without the bias; a multiple of `heads`.
+        blocks: layers of attention.
+        heads: attention heads of a layer.
+        longest: length of a piece, and how many of a user's latest movies are looked at, the mask among them.
+        masked: share of the movies that are masked while it learns.
+        dropout: share of the values left out while it learns.
+        negatives: drawn for each batch.
+        epochs: passes over the pieces.
+        batch_size: pieces a step.
+        learning_rate: of Adam.
+        seed: seed of the initial weights and of all draws.
+
+    Raises:
+        ValueError: as `time_ordered`; or a vector is not finite (the descent diverged).
+    """
+    import torch
+    from cornac.models import TransformerRec
+
+    sequences = time_ordered(user_ids, item_ids, ratings, timestamps)
+    with torch.random.fork_rng(devices=[]):  # Cornac seeds torch for the whole process
+        made = TransformerRec(
+            backbone="bert",
+            objective="mlm",
+            embedding_dim=factors,
+            num_blocks=blocks,
+            num_heads=heads,
+            max_len=longest,
+            mask_prob=masked,
+            dropout=dropout,
+            n_sample=negatives,
+            n_epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+        ).fit(sequential_dataset(sequences, longest=longest, seed=seed))
+    network = made.model.eval()
+    every_item = torch.arange(len(sequences.item_ids))
+    with torch.no_grad():
+        every_end = last_of(sequences, longest, network.pad_idx, after=(network.mask_idx,))
+        states = torch.cat([network.encode(end)[:, -1] for end in torch.split(every_end, batch_size)])
+        users = torch.hstack([states, torch.ones(len(states), 1)])
+        items = torch.hstack([network.item_emb(every_item), network.item_biases(every_item)])
+    return TowerPair(
+        sequences.user_ids, users.numpy().astype(np.float32), sequences.item_ids, items.numpy().astype(np.float32)
+    )

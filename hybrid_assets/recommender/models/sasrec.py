@@ -1,0 +1,84 @@
+"""SASRec: what comes next after a user's movies in the order of time, as Cornac computes it.
+
+Belongs here: calling Cornac and reading its states. Does not: the order (sequences.py), other models of sequences.
+"""
+
+import numpy as np
+
+from hybrid_assets.recommender.models.interactions import Ratings
+from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.towers import Ids, TowerPair
+
+
+def sasrec(
+    user_ids: Ids,
+    item_ids: Ids,
+    ratings: Ratings,
+    *,
+    timestamps: Ids,
+    factors: int,
+    blocks: int,
+    heads: int,
+    longest: int,
+    dropout: float,
+    negatives: int,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+) -> TowerPair:
+    """Score = h_u . V_i, h_u the last state of a causal self-attention network over the user's movies, V their table.
+
+    It learns on the ratings it is given, and on nothing else: each movie of a user from those before it, by the cross
+    entropy against the other movies of the batch and `negatives` drawn by the root of their popularity. No test
+    rating is in its input, in whatever place of time it stands (see `time_ordered`).
+    Source: Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781), equation 6.
+
+    Args:
+        user_ids: (n,) user of each rating.
+        item_ids: (n,) movie of each rating.
+        ratings: (n,) finite ratings; all count alike.
+        timestamps: (n,) when, in Unix seconds.
+        factors: length of the vectors; a multiple of `heads`.
+        blocks: layers of attention.
+        heads: attention heads of a layer.
+        longest: how many of a user's latest movies are looked at.
+        dropout: share of the values left out while it learns.
+        negatives: drawn for each batch.
+        epochs: passes over the ratings.
+        batch_size: ratings a step.
+        learning_rate: of Adam.
+        seed: seed of the initial weights and of all draws.
+
+    Raises:
+        ValueError: as `time_ordered`; or a vector is not finite (the descent diverged).
+    """
+    import torch
+    from cornac.models import SASRec
+
+    sequences = time_ordered(user_ids, item_ids, ratings, timestamps)
+    with torch.random.fork_rng(devices=[]):  # Cornac seeds torch for the whole process
+        made = SASRec(
+            embedding_dim=factors,
+            num_blocks=blocks,
+            num_heads=heads,
+            max_len=longest,
+            dropout=dropout,
+            n_sample=negatives,
+            n_epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+        ).fit(sequential_dataset(sequences, longest=None, seed=seed))
+    network = made.model.eval()
+    every_item = torch.arange(len(sequences.item_ids))
+    with torch.no_grad():
+        every_end = last_of(sequences, longest, made.pad_idx)
+        states = [network(None, end, every_item, return_hidden=True)[0] for end in torch.split(every_end, batch_size)]
+        table = network.item_emb(every_item)
+    return TowerPair(
+        sequences.user_ids,
+        torch.cat(states).numpy().astype(np.float32),
+        sequences.item_ids,
+        table.numpy().astype(np.float32),
+    )

@@ -1,0 +1,92 @@
+"""Ratings as sequences: what the models share that read a user's movies in the order of time.
+
+Belongs here: that order, and Cornac's form of it. Does not: any model.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
+from hybrid_assets.recommender.towers import Ids, positions
+
+if TYPE_CHECKING:
+    import torch
+
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """What each user rated, oldest first.
+
+    Attributes:
+        user_ids: (users,) in order of first appearance in the ratings.
+        item_ids: (items,) likewise.
+        of_user: for each user the item indices in order of time, at least one.
+    """
+
+    user_ids: Ids
+    item_ids: Ids
+    of_user: tuple[Index, ...]
+
+
+def time_ordered(user_ids: Ids, item_ids: Ids, ratings: Ratings, timestamps: Ids) -> Sequences:
+    """Each user's movies by timestamp, and by row where timestamps are equal; every rating counts alike.
+
+    Nothing but the rows given is looked at. A random split puts a user's later ratings into train and earlier ones
+    into test, so the order tells which train movie came after which, and nothing of what was held out.
+
+    Args:
+        user_ids: (n,) user of each rating.
+        item_ids: (n,) movie of each rating.
+        ratings: (n,) finite ratings.
+        timestamps: (n,) when, in Unix seconds.
+
+    Raises:
+        ValueError: there is no rating, or one is not finite.
+    """
+    check_ratings(ratings)
+    users, items = first_appearance(user_ids), first_appearance(item_ids)
+    rows = positions(users, user_ids)
+    order = np.lexsort((timestamps, rows))  # stable: equal ones stay in row order
+    starts = np.flatnonzero(np.diff(rows[order])) + 1
+    return Sequences(users, items, tuple(np.split(positions(items, item_ids)[order], starts)))
+
+
+def sequential_dataset(sequences: Sequences, *, longest: int | None, seed: int) -> Any:
+    """Cornac's dataset of them, with our item indices.
+
+    Args:
+        sequences: at least one.
+        longest: cut each user's sequence into pieces of at most so many, the last one whole; None: one a user.
+        seed: of Cornac's dataset.
+    """
+    from cornac.data import SequentialDataset
+
+    rows, piece = [], 0
+    for user, items in enumerate(sequences.of_user):
+        cuts = range(len(items) % longest, len(items), longest) if longest else ()
+        for part in np.split(items, [cut for cut in cuts if cut]):
+            rows += [(user, piece, item, place) for place, item in enumerate(part.tolist())]
+            piece += 1
+    return SequentialDataset.build(
+        rows,
+        fmt="USIT",
+        global_iid_map=OrderedDict((item, item) for item in range(len(sequences.item_ids))),
+        seed=seed,
+    )
+
+
+def last_of(sequences: Sequences, length: int, padding: int, after: tuple[int, ...] = ()) -> "torch.Tensor":
+    """(users, length) the end of each sequence and what comes `after` it, padded on the left."""
+    import torch
+
+    ends = np.full((len(sequences.of_user), length), padding, dtype=np.int64)
+    for row, items in zip(ends, sequences.of_user, strict=True):
+        end = np.concatenate([items, np.array(after, dtype=np.int64)])[-length:]
+        row[length - len(end) :] = end
+    return torch.from_numpy(ends)
