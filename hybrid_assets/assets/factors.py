@@ -9,6 +9,7 @@ import polars as pl
 from hybrid_assets.catalog import Catalog, ModelSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
@@ -45,6 +46,17 @@ def fit_model(settings: ModelSettings, threshold: float, ratings: pl.DataFrame) 
     columns = (ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), ratings["rating"].to_numpy())
     more = {"threshold": threshold} if _takes_threshold(settings) else {}
     return function(*columns, **settings.model_dump(exclude={"algorithm"}), **more)
+
+
+def fold_in_model(settings: ModelSettings, threshold: float, pair: TowerPair, ratings: pl.DataFrame) -> UserOf:
+    """What gives a new user's vector in a model that `fit_model` fitted on these ratings.
+
+    Raises:
+        CannotFoldIn: the algorithm cannot take in a new user.
+    """
+    columns = (ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), ratings["rating"].to_numpy())
+    own = settings.model_dump(exclude={"algorithm"})
+    return fold_in(settings.algorithm, Fitted(pair, *columns), threshold=threshold, **own)
 
 
 def _takes_threshold(settings: ModelSettings) -> bool:
