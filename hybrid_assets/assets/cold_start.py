@@ -70,7 +70,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     models = {model: catalog.models[model] for system in systems.values() for model in system.model_names}
     encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
     # whose weights validation chose: the lists' table knows them
-    weighed = [name for name, system in systems.items() if len(_branches(system)) > 1 and system.alpha is None]
+    weighed = [name for name, system in systems.items() if weighs_branches(system)]
     used = {ALGORITHMS[model.algorithm][1] for model in models.values()} - {None}
 
     @incremental_asset(
@@ -193,9 +193,9 @@ def _movie_rows(
     for candidates in ("cold", "all"):
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
         branches = (
-            zscore_branches(towers, pool, _weights(system, numbers))
+            zscore_branches(towers, pool, chosen_weights(system, numbers))
             if system.fusion == "zscore"
-            else system_branches(towers, pool, system.fusion, _alpha(system, numbers))
+            else system_branches(towers, pool, system.fusion, chosen_alpha(system, numbers))
         )
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
         rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
@@ -230,8 +230,8 @@ def _people_rows(
         {encoder: embedded[encoder] for encoder in system.encoder_names},
         split.warm["movie_id"].unique(maintain_order=True).to_numpy(),
         fusion=system.fusion,
-        alpha=_alpha(system, numbers),
-        weights=_weights(system, numbers),
+        alpha=chosen_alpha(system, numbers),
+        weights=chosen_weights(system, numbers),
         threshold=threshold,
     )
     rows = []
@@ -253,15 +253,21 @@ def _content(ratings: pl.DataFrame, ids: Ids, vectors: Vectors, system: SystemSe
     return TowerPair(*user_profiles(users, ratings["movie_id"].to_numpy(), weights, ids, vectors), ids, vectors)
 
 
-def _alpha(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> float | None:
-    """As set, or as validation chose it for the system's lists."""
-    if system.alpha is not None or len(_branches(system)) == 1:
+def weighs_branches(system: SystemSettings) -> bool:
+    """Whether validation chose weights for the system's branches; the stamp of its lists has them."""
+    return len(_branches(system)) > 1 and system.alpha is None
+
+
+def chosen_alpha(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> float | None:
+    """The weight of the collaborative branch, as set, or as in the numbers of scores/<system>; None without one."""
+    if system.alpha is not None or "alpha" not in numbers:
         return system.alpha
-    return float(numbers["alpha"]) if "alpha" in numbers else None
+    return float(numbers["alpha"])
 
 
-def _weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> list[float] | None:
-    if system.fusion != "zscore" or len(_branches(system)) == 1:
+def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> list[float] | None:
+    """The weight of each branch of `zscore`, as in the numbers of scores/<system>; None for another fusion."""
+    if system.fusion != "zscore" or not weighs_branches(system):
         return None
     return [float(numbers[f"weight_{branch}"]) for branch in _branches(system)]
 
