@@ -4,7 +4,8 @@ Both protocols share one fit: held-out users and movies leave train together. Be
 what of it is known, how it is judged. Does not: fitting models, putting a new user's branches together (newcomers.py).
 
 Movies: a held-out movie has no rating in train, so a collaborative model cannot score it: its score there is 0, the
-score of having no vector. The movie's text can be scored. Relevant are all its ratings that are liked.
+score of having no vector. The movie's text can be scored; and where a system has both, its models borrow the movie's
+vector from the movies with the most similar texts. Relevant are all its ratings that are liked.
 People: a held-out user's ratings are shuffled; the first 1, 3, ... are known, and the lists are judged by what follows
 the largest known number, for every number alike, so that only the ratings make the difference.
 """
@@ -20,8 +21,10 @@ from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
-from hybrid_assets.recommender.towers import Ids, TowerPair, align
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
 
+# Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
+NEIGHBOURS = 3
 # Values drawn by the bootstrap at a time: 16 MiB.
 BLOCK_DRAWS = 2**21
 
@@ -84,11 +87,31 @@ def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: I
     return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), pl.concat([empty, *shuffled]))
 
 
-def with_cold_movies(pair: TowerPair, movies: Ids) -> TowerPair:
-    """A model's vectors with those of the cold movies, all zero: its score of what it has never seen is 0."""
-    ids = np.concatenate([pair.item_ids, movies])
+def with_cold_movies(pair: TowerPair, movies: Ids, texts: tuple[Ids, Vectors] | None) -> TowerPair:
+    """A model's vectors with those of the cold movies.
+
+    Without texts these are zero: the score of what the model has never seen is 0. With them each is the mean of the
+    vectors of the NEIGHBOURS rated movies whose texts are nearest to its own, so its score is the mean of theirs.
+
+    Args:
+        pair: the model's.
+        movies: (movies,) cold.
+        texts: (m,) movies and their (m, d) unit vectors in an encoder's space; None: the system has no encoder.
+
+    Raises:
+        ValueError: a movie has no text.
+    """
+    borrowed = np.zeros((len(movies), pair.item_vectors.shape[1]), dtype=np.float32)
+    if texts is not None:
+        cosine = align(*texts, movies, missing="refuse") @ align(*texts, pair.item_ids, missing="refuse").T
+        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]
+        for row, places in enumerate(nearest):
+            borrowed[row] = pair.item_vectors[places].mean(axis=0)
     return TowerPair(
-        pair.user_ids, pair.user_vectors, ids, align(pair.item_ids, pair.item_vectors, ids, missing="zero")
+        pair.user_ids,
+        pair.user_vectors,
+        np.concatenate([pair.item_ids, movies]),
+        np.concatenate([pair.item_vectors, borrowed]),
     )
 
 

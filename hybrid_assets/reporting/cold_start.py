@@ -21,7 +21,7 @@ def movie_rows(rows: pl.DataFrame) -> list[tuple[str, str, list[str]]]:
 
 def movie_headings(k: int) -> list[str]:
     """Headings over the cells of `movie_rows`."""
-    return [f"{metric}@{k}, {told}" for told in CANDIDATES.values() for metric in ("NDCG", "recall")]
+    return [f"{metric}@{k}, {told}" for told in CANDIDATES.values() for metric in ("NDCG", "R")]
 
 
 def people_rows(rows: pl.DataFrame) -> list[tuple[str, str, list[str]]]:
@@ -35,7 +35,7 @@ def people_headings(rows: pl.DataFrame, k: int) -> list[str]:
     return [
         f"{metric}@{k}, {known} rating{'' if known == 1 else 's'}"
         for known in known_numbers(rows)
-        for metric in ("NDCG", "recall")
+        for metric in ("NDCG", "R")
     ]
 
 
