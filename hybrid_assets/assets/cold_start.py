@@ -15,6 +15,7 @@ from hybrid_assets.recommender.cold_start import (
     cold_split,
     drawn_ids,
     item_cold,
+    nearest_rated,
     user_cold,
     with_cold_movies,
     with_intervals,
@@ -96,7 +97,8 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         description=(
             f"NDCG@{evaluation.k} and recall@{evaluation.k} on cold start: {settings.movies:.0%} of the movies and "
             f"{settings.users:.0%} of the users leave train, the models are fitted on the rest. Movies: who finds the "
-            "held-out ones; a collaborative model scores them 0, a hybrid borrows from similar texts. People: the held-out ones are folded in with "
+            "held-out ones; a collaborative model scores them 0, a hybrid borrows from similar texts. People: the "
+            "held-out ones are folded in with "
             f"{', '.join(map(str, settings.known))} of their ratings and judged by the others."
         ),
         columns=COLUMNS,
@@ -187,8 +189,8 @@ def _movie_rows(
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
     if state:
         return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
-    texts = embedded[system.encoder_names[0]] if system.encoder_names else None
-    towers = {model: with_cold_movies(fitted[model], split.movies, texts) for model in system.model_names}
+    nearest = nearest_rated(split, *embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
+    towers = {model: with_cold_movies(fitted[model], split.movies, nearest) for model in system.model_names}
     towers |= {encoder: _content(split.warm, *embedded[encoder], system, threshold) for encoder in system.encoder_names}
     rows = []
     for candidates in ("cold", "all"):

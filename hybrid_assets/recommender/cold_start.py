@@ -21,7 +21,7 @@ from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
 # Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
 NEIGHBOURS = 3
@@ -87,26 +87,33 @@ def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: I
     return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), pl.concat([empty, *shuffled]))
 
 
-def with_cold_movies(pair: TowerPair, movies: Ids, texts: tuple[Ids, Vectors] | None) -> TowerPair:
-    """A model's vectors with those of the cold movies.
-
-    Without texts these are zero: the score of what the model has never seen is 0. With them each is the mean of the
-    vectors of the NEIGHBOURS rated movies whose texts are nearest to its own, so its score is the mean of theirs.
+def nearest_rated(split: ColdSplit, ids: Ids, vectors: Vectors) -> Ids:
+    """For each cold movie, the NEIGHBOURS rated movies whose texts are nearest to its own: (movies, NEIGHBOURS) ids.
 
     Args:
-        pair: the model's.
-        movies: (movies,) cold.
-        texts: (m,) movies and their (m, d) unit vectors in an encoder's space; None: the system has no encoder.
+        split: whose movies they are.
+        ids: (m,) movies with a text.
+        vectors: (m, d) unit vectors of their texts.
 
     Raises:
         ValueError: a movie has no text.
     """
+    rated = split.warm["movie_id"].unique().sort().to_numpy()
+    of_rated = align(ids, vectors, rated, missing="refuse")
+    cosine = align(ids, vectors, split.movies, missing="refuse") @ of_rated.T
+    return np.asarray(rated[np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]])
+
+
+def with_cold_movies(pair: TowerPair, movies: Ids, nearest: Ids | None) -> TowerPair:
+    """A model's vectors with those of the cold movies.
+
+    These are zero where `nearest` is None: the score of what the model has never seen is 0. Else each is the mean of
+    the vectors of its row of `nearest` (movies, n), and so its score the mean of theirs.
+    """
     borrowed = np.zeros((len(movies), pair.item_vectors.shape[1]), dtype=np.float32)
-    if texts is not None:
-        cosine = align(*texts, movies, missing="refuse") @ align(*texts, pair.item_ids, missing="refuse").T
-        nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :NEIGHBOURS]
-        for row, places in enumerate(nearest):
-            borrowed[row] = pair.item_vectors[places].mean(axis=0)
+    if nearest is not None:
+        for place in nearest.T:
+            borrowed += pair.item_vectors[positions(pair.item_ids, place)] / nearest.shape[1]
     return TowerPair(
         pair.user_ids,
         pair.user_vectors,
