@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hybrid_assets import newcomers, queries
+from hybrid_assets import newcomer_queries, queries
 from hybrid_assets.catalog import DATASETS, Catalog, CatalogError, load_catalog
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions, table_store
@@ -26,7 +26,7 @@ from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
-from hybrid_assets.reporting.cold_start import cold_start_tables
+from hybrid_assets.reporting.cold_start_tables import cold_start_tables
 from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.status_table import reasons, status_table
@@ -226,14 +226,14 @@ def recommend(
         system = system or queries.table(store, "leaderboard").select("system").first().collect().item()
         found, name = queries.recommendations(store, catalog, user, system, k, why), f"user {user}"
     else:
-        system = system or newcomers.best_system(store, catalog)
-        loaded = newcomers.load_system(store, catalog, system)
+        system = system or newcomer_queries.best_system(store, catalog)
+        loaded = newcomer_queries.load_system(store, catalog, system)
         own = (
-            newcomers.ratings_of_file(store, catalog, ratings)
+            newcomer_queries.ratings_of_file(store, catalog, ratings)
             if ratings is not None
-            else newcomers.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
+            else newcomer_queries.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
         )
-        found = newcomers.newcomer_recommendations(store, catalog, system, loaded, own, k, why)
+        found = newcomer_queries.newcomer_recommendations(store, catalog, system, loaded, own, k, why)
         name = f"{len(own)} ratings of {ratings.name if ratings else 'yours'}"
     shown = Table(title=escape(f"{name}, {system}"), title_justify="left")
     shown.add_column("#", justify="right")

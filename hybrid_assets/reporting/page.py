@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from hybrid_assets.reporting.cold_start import (
+from hybrid_assets.reporting.cold_start_tables import (
     movie_headings,
     movie_rows,
     new_movie_verdict,
