@@ -101,13 +101,12 @@ def newcomer_ranking(
     Raises:
         ValueError: a rating is not finite.
     """
-    users = first_appearance(ratings["user_id"].to_numpy())
-    own = {
-        user: (rows["movie_id"].to_numpy(), rows["rating"].to_numpy())
-        for (user,), rows in ratings.group_by("user_id", maintain_order=True)
-    }
+    owners, movies, stars = (ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating"))
+    users = first_appearance(owners)
+    own = [owners == user for user in users]
     vectors = {
-        name: np.stack([user_of(*own[user]) for user in users.tolist()]) for name, user_of in system.folds_in.items()
+        name: np.stack([user_of(movies[rows], stars[rows]) for rows in own])
+        for name, user_of in system.folds_in.items()
     }
     for name, (ids, embedded) in system.embeddings.items():
         vectors[name] = align(*_profiles(ratings, ids, embedded, system), users, missing="zero")
@@ -121,11 +120,10 @@ def newcomer_ranking(
 
 
 def _profiles(ratings: pl.DataFrame, ids: Ids, embedded: Vectors, system: NewcomerSystem) -> tuple[Ids, Vectors]:
-    rows = ratings.filter(pl.Series(positions(ids, ratings["movie_id"].to_numpy()) >= 0))
-    users, stars = rows["user_id"].to_numpy(), rows["rating"].to_numpy()
+    columns = [ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating", "timestamp")]
+    has_text = positions(ids, columns[1]) >= 0
+    users, movies, stars, times = (values[has_text] for values in columns)
     weights = (
-        liked_weights(stars, system.threshold)
-        if system.reading == "liked"
-        else recency_weights(users, stars, rows["timestamp"].to_numpy())
+        liked_weights(stars, system.threshold) if system.reading == "liked" else recency_weights(users, stars, times)
     )
-    return user_profiles(users, rows["movie_id"].to_numpy(), weights, ids, embedded)
+    return user_profiles(users, movies, weights, ids, embedded)
