@@ -50,7 +50,7 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
 @pytest.mark.parametrize(
     ("text", "named"),
     [
-        ("movie,rating\n1,5\n", "neither a column movieId nor a column title"),
+        ("film,rating\n1,5\n", "neither a column movieId nor a column title"),
         ("movieid,rating\n1,5\n", 'field "movieId": this column is missing.*the nearest is movieid'),
         ("title,stars\nHeat,5\n", 'field "rating": this column is missing'),
         ("title,rating\nzzzz qqqq,5\n", 'line 2, field "title": no movie'),
