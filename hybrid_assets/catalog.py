@@ -134,6 +134,22 @@ class PairSettings(_Settings):
     """Seed of the draws."""
 
 
+class ColdStartSettings(_Settings):
+    """How well systems do for new movies and new people: both are held out of train and the models fitted again."""
+
+    systems: tuple[Name, ...] = ()
+    """Names under [systems]; their models are fitted once more, so leave out what takes long. None: not measured."""
+    users: Share = 0.2
+    """Share of the users that is held out; each is then judged with a few ratings known."""
+    movies: Share = 0.1
+    """Share of the movies that is held out, drawn as pairs.cold_share is, so that no fine-tuned encoder has learnt
+    from them; where it is larger, systems with such encoders are left out."""
+    known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 5, 10)
+    """How many ratings of a new user are known; a user needs more than the largest to be judged."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of which users are held out, which of their ratings are known, and of the order of equal scores."""
+
+
 class GpuSettings(_Settings):
     """The GPU for encoders that say they need one."""
 
@@ -585,6 +601,8 @@ class Catalog(_Settings):
     """Asset checks."""
     pairs: PairSettings = PairSettings()
     """What fine-tuned encoders learn from."""
+    cold_start: ColdStartSettings = ColdStartSettings()
+    """New movies and new people."""
     gpu: GpuSettings = GpuSettings()
     """Where encoders run that need a GPU."""
     encoders: Mapping[Name, EncoderSettings] = {}
@@ -644,6 +662,13 @@ class Catalog(_Settings):
             raise ValueError(
                 f"{both[0]!r} is the name of a model and of an encoder; commands could not tell; rename one"
             )
+        for name in self.cold_start.systems:
+            references.append(("cold_start.systems", name, self.systems))
+            if name in self.systems and self.systems[name].fusion == "stacked":
+                raise ValueError(
+                    f"cold_start.systems: {name} is stacked, and its ranker has seen the held-out users and movies; "
+                    'name systems of another fusion, such as "zscore"'
+                )
         for setting, target, entries in references:
             if target not in entries:
                 raise ValueError(f"{setting} = {target!r} is not defined; {_nearest(target, entries)}")

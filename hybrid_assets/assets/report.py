@@ -13,7 +13,13 @@ from hybrid_assets.orchestration.incremental import Computed, Step, incremental_
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.reporting.illustration import illustrate
 from hybrid_assets.reporting.page import report_page
-from hybrid_assets.reporting.plots import activity_plot, leaderboard_plot, paper_figure, recall_coverage_plot
+from hybrid_assets.reporting.plots import (
+    activity_plot,
+    cold_start_plot,
+    leaderboard_plot,
+    paper_figure,
+    recall_coverage_plot,
+)
 
 VERSIONS_SHOWN = ("cornac", "dagster", "polars", "sentence-transformers", "torch")
 
@@ -28,6 +34,8 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         "test_ratings": "test_ratings",
     }
     shared |= {"movies": "movies"}
+    if catalog.cold_start.systems:
+        shared |= {"cold_start": "cold_start"}
     lists = {f"scores_{name}": f"scores/{name}" for name in catalog.systems}
     judged = {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
 
@@ -38,7 +46,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         settings=[evaluation, catalog.split],
         libraries=["matplotlib"],
         inputs={**shared, **lists, **judged},
-        optional=["comparisons", *lists, *judged],
+        optional=[*(shared.keys() & {"comparisons", "cold_start"}), *lists, *judged],
         kinds=frozenset({"html"}),
         columns={"file": "beside the table, in the folder report/", "bytes": "its size", "sha256": "its content"},
     )
@@ -49,6 +57,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
         movies: pl.LazyFrame,
+        cold_start: pl.LazyFrame | None = None,
         **tables: pl.LazyFrame | None,
     ) -> Computed:
         """A self-contained HTML page and its plots: leaderboard, figure 1, who gains, three users' lists."""
@@ -61,9 +70,11 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             return {name: table.collect() for name, table in by_system.items() if table is not None}
 
         user_metrics = present("users_")
+        cold = None if cold_start is None else cold_start.collect()
         page = report_page(
             board,
             comparisons=None if comparisons is None else comparisons.collect(),
+            cold_start=cold,
             user_metrics=user_metrics,
             illustrations=illustrate(
                 train_ratings.collect(),
@@ -88,6 +99,8 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             "recall_coverage.png": recall_coverage_plot(board),
             "activity.png": activity_plot(user_metrics),
         }
+        if cold is not None:
+            plots["cold_start.png"] = cold_start_plot(cold, evaluation.k)
         files = {"report.html": page.encode(), **plots}
         folder = step.store.path(step.key, "")
         for name, content in files.items():

@@ -15,7 +15,7 @@ every movie. No `timestamp` column: 0 for every row, so that what weighs by rece
 Refused, naming the file, the line and the field: what the functions below list under Raises.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, overload
@@ -24,7 +24,18 @@ import polars as pl
 
 from hybrid_assets.datasets.delimited import line_of_row, read_delimited
 from hybrid_assets.datasets.errors import BadInput
-from hybrid_assets.datasets.fields import MOVIE_ID, MOVIES, RATING, RATINGS, TAGS, USER_ID, Field, Kind
+from hybrid_assets.datasets.fields import (
+    MOVIE_ID,
+    MOVIES,
+    OWN_RATINGS,
+    RATING,
+    RATINGS,
+    TAGS,
+    TITLE,
+    USER_ID,
+    Field,
+    Kind,
+)
 from hybrid_assets.datasets.parquet import read_parquet
 
 _SUFFIXES = (".csv", ".parquet", ".dat")
@@ -68,7 +79,15 @@ def read_ratings(
     number within 64 bits; a rating that is not a finite number in range; an empty number; a user who rated a movie
     twice.
     """
-    table = _read(path, RATINGS, columns)
+    table = _in_range(path, _read(path, RATINGS, columns), columns, rating_range)
+    _check_no_repeats(path, table, [USER_ID, MOVIE_ID], columns)
+    return table
+
+
+def _in_range(
+    path: Path, table: pl.DataFrame, columns: Mapping[str, str], rating_range: tuple[float, float]
+) -> pl.DataFrame:
+    """The table with its ratings as Float32, all in range."""
     low, high = rating_range
     # Compared as the Float32 that is kept: 0.7 of a Float32 column is a little less than 0.7.
     rating = pl.col("rating").cast(pl.Float32)
@@ -77,7 +96,6 @@ def read_ratings(
         problem = f"expected a rating from {low:g} to {high:g}, found {table['rating'][row]:g}"
         fix = "Correct it, or set the scale of these ratings with rating_range"
         raise _fault(path, row, RATING, columns, problem, fix)
-    _check_no_repeats(path, table, [USER_ID, MOVIE_ID], columns)
     return table.with_columns(rating)
 
 
@@ -105,6 +123,37 @@ def read_tags(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFra
     return _read(path, TAGS, columns, rows_needed=False)
 
 
+def read_own_ratings(
+    path: Path, find: Callable[[str], int], rating_range: tuple[float, float] = (0.5, 5.0)
+) -> pl.DataFrame:
+    """One person's ratings in file order: movie_id Int64, rating Float32, timestamp Int64 (0 where there is none).
+
+    The file has a column `movieId`, or else `title`, whose texts `find` turns into ids; it raises ValueError for one
+    that it does not know. `rating_range` as in read_ratings.
+
+    Raises BadInput for: what read_ratings refuses; a file with neither movieId nor title; a title that is not found; a
+    movie that is there twice.
+    """
+    table = _parsed(path, OWN_RATINGS, _MOVIELENS)
+    if "movie_id" not in table.columns and "title" not in table.columns:
+        fix = "Name the movies by their id, in a column movieId, or by their title, in a column title"
+        raise BadInput.at(path, "the file has neither a column movieId nor a column title", fix)
+    table = _in_range(path, table, _MOVIELENS, rating_range)
+    if "movie_id" not in table.columns:
+        found = []
+        for row, title in enumerate(table["title"]):
+            try:
+                found.append(find(title))
+            except ValueError as error:
+                fix = "Write it as in the movies, or name it by its id, in a column movieId"
+                raise _fault(path, row, TITLE, _MOVIELENS, str(error), fix) from error
+        table = table.with_columns(pl.Series("movie_id", found, dtype=pl.Int64))
+    _check_no_repeats(path, table, [MOVIE_ID], _MOVIELENS)
+    if "timestamp" not in table.columns:
+        table = table.with_columns(pl.lit(0, pl.Int64).alias("timestamp"))
+    return table.select("movie_id", "rating", "timestamp")
+
+
 def check_references(
     table: pl.DataFrame, movies: pl.DataFrame, path: Path, columns: Mapping[str, str] = _MOVIELENS
 ) -> None:
@@ -121,6 +170,19 @@ def check_references(
 
 
 def _read(path: Path, fields: Sequence[Field], columns: Mapping[str, str], *, rows_needed: bool = True) -> pl.DataFrame:
+    """All fields in their order, the default where a column is absent."""
+    table = _parsed(path, fields, columns, rows_needed=rows_needed)
+    missing = [field for field in fields if field.name not in table.columns]
+    table = table.with_columns(pl.lit(field.default).alias(field.name) for field in missing)
+    return table.select(
+        pl.col(field.name).cast(pl.Int64) if field.kind is Kind.INTEGER else pl.col(field.name) for field in fields
+    )
+
+
+def _parsed(
+    path: Path, fields: Sequence[Field], columns: Mapping[str, str], *, rows_needed: bool = True
+) -> pl.DataFrame:
+    """The fields that the file has, without an empty number or too long a text."""
     if not path.is_file():
         raise BadInput.at(path, "there is no such file", "Correct the path, or put the file there")
     if path.stat().st_size == 0:
@@ -140,11 +202,7 @@ def _read(path: Path, fields: Sequence[Field], columns: Mapping[str, str], *, ro
             problem, fix = f"expected {field.kind.value}, found nothing", field.fix
         if row is not None:
             raise _fault(path, row, field, columns, problem, fix)
-    missing = [field for field in fields if field.name not in table.columns]
-    table = table.with_columns(pl.lit(field.default).alias(field.name) for field in missing)
-    return table.select(
-        pl.col(field.name).cast(pl.Int64) if field.kind is Kind.INTEGER else pl.col(field.name) for field in fields
-    )
+    return table
 
 
 def _check_no_repeats(path: Path, table: pl.DataFrame, key: Sequence[Field], columns: Mapping[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from hybrid_assets.recommender.cold_start import drawn_ids
 from hybrid_assets.recommender.towers import Ids
 
 Reading = Literal["notebook", "text"]
@@ -22,12 +23,8 @@ PAIR_SCHEMA = {
 
 
 def cold_movies(movie_ids: Ids, share: float, seed: int) -> Ids:
-    """Movies that no pair may hold, so that a tuned encoder can be judged on movies it never learnt from.
-
-    Each movie's draw has a seed of its own: a new movie does not change which of the others are cold.
-    """
-    drawn = [np.random.default_rng([seed, int(movie)]).random() for movie in movie_ids]
-    return movie_ids[np.array(drawn) < share]
+    """Movies that no pair may hold, so that a tuned encoder can be judged on movies it never learnt from."""
+    return drawn_ids(movie_ids, share, seed)
 
 
 def contrastive_pairs(

@@ -12,6 +12,14 @@ from typing import Any
 
 import polars as pl
 
+from hybrid_assets.reporting.cold_start_tables import (
+    movie_headings,
+    movie_rows,
+    new_movie_verdict,
+    people_headings,
+    people_rows,
+    unmeasured,
+)
 from hybrid_assets.reporting.comparisons import LEVEL, duel_matrix, hybrid_verdict
 from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, findings
 from hybrid_assets.reporting.illustration import Illustration
@@ -28,7 +36,13 @@ from hybrid_assets.reporting.leaderboard import (
     ordered,
     published,
 )
-from hybrid_assets.reporting.plots import activity_plot, leaderboard_plot, paper_figure, recall_coverage_plot
+from hybrid_assets.reporting.plots import (
+    activity_plot,
+    cold_start_plot,
+    leaderboard_plot,
+    paper_figure,
+    recall_coverage_plot,
+)
 
 _MAIN = ("ndcg", "precision", "recall", "ndcg_list", "hits", "coverage", "popularity_bias")
 _FURTHER = tuple(metric for metric in METRICS if metric not in _MAIN)
@@ -58,6 +72,7 @@ def report_page(
     leaderboard: pl.DataFrame,
     *,
     comparisons: pl.DataFrame | None,
+    cold_start: pl.DataFrame | None = None,
     user_metrics: Mapping[str, pl.DataFrame],
     illustrations: Sequence[Illustration],
     relevance_threshold: float,
@@ -70,8 +85,8 @@ def report_page(
     comparisons, the plots, the illustration, a
     glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
     `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
-    Without `comparisons` (None: not materialized) their matrix is left out. With no measured system the page
-    has no plots and says so.
+    Without `comparisons` or `cold_start` (None: not materialized) their sections are left out. With no measured
+    system the page has no plots of systems and says so.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -103,6 +118,7 @@ def report_page(
         further_rows=[_table_row(row, _FURTHER) for row in rows if is_measured(row)],
         has_published=has_published(rows),
         plots=_plots(leaderboard, user_metrics, k, confidence),
+        cold=None if cold_start is None else _cold_start(cold_start, k, confidence),
         users_shown=[_user(illustration) for illustration in illustrations],
         metrics=[
             (metric.label(k), metric.formula.replace("@k", f"@{k}"), metric.meaning) for metric in METRICS.values()
@@ -183,6 +199,25 @@ def _plots(
             )
         )
     return plots
+
+
+def _cold_start(rows: pl.DataFrame, k: int, confidence: float) -> dict[str, Any]:
+    verdict = new_movie_verdict(rows, k)
+    told = "; ".join(f"{system} {cells[0]}" for system, _, cells in movie_rows(rows))
+    return {
+        "notes": [*([verdict] if verdict else []), *unmeasured(rows)],
+        "tables": [
+            ("New movies", movie_headings(k), [(system, cells) for system, _, cells in movie_rows(rows)]),
+            ("New people", people_headings(rows, k), [(system, cells) for system, _, cells in people_rows(rows)]),
+        ],
+        "plot": _Plot(
+            "New movies, and new people by how many of their ratings are known",
+            f"Dots and lines are means over users, whiskers {confidence * 100:g} % bootstrap intervals.",
+            f"Two panels: NDCG@{k} of each system among new movies ({told}), and a line per system over the number "
+            "of known ratings of a new user. The values are in the tables.",
+            _base64(cold_start_plot(rows, k)),
+        ),
+    }
 
 
 def _activity_order(rows: Sequence[Row]) -> list[str]:

@@ -251,6 +251,45 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
         return _png(figure)
 
 
+def cold_start_plot(cold_start: pl.DataFrame, k: int) -> bytes:
+    """PNG of NDCG@k on cold start: a dot a system among new movies, and a line a system over the known ratings.
+
+    Whiskers are the intervals. The first seven systems of a panel have a colour; any more are drawn in grey.
+    """
+    measured = cold_start.filter(pl.col("ndcg").is_not_null())
+    movies = measured.filter(pl.col("candidates") == "cold").sort("ndcg", maintain_order=True)
+    people = measured.filter(pl.col("protocol") == "people").sort("known")
+    systems = people.filter(pl.col("known") == pl.col("known").max()).sort("ndcg", descending=True)["system"].to_list()
+    with _figure(WIDTH, 1.2 + max(2.6, 0.33 * movies.height)) as figure:
+        left, right = figure.subplots(1, 2)
+        value, low, high = (movies[column].to_numpy() for column in ("ndcg", "ndcg_low", "ndcg_high"))
+        heights = np.arange(movies.height)
+        whiskers = np.stack([value - low, high - value]).clip(min=0)
+        left.errorbar(value, heights, xerr=whiskers, fmt="o", color=BLUE, markersize=5)
+        left.set_yticks(heights, movies["system"].to_list())
+        left.set_xlim(left=0)
+        left.grid(axis="y", visible=False)
+        left.set(title="New movies", xlabel=f"NDCG@{k} among the held-out movies")
+        for position, system in enumerate(systems):
+            rows = people.filter(pl.col("system") == system)
+            named = position < len(COLOURS)
+            colour = COLOURS[position] if named else "#bdbdbd"
+            mean = rows["ndcg"].to_numpy()
+            spread = np.stack([mean - rows["ndcg_low"].to_numpy(), rows["ndcg_high"].to_numpy() - mean]).clip(min=0)
+            marker = MARKERS[position] if named else None
+            label = system if named else "other systems" if position == len(COLOURS) else None
+            right.errorbar(
+                rows["known"], mean, yerr=spread, color=colour, marker=marker, label=label, markersize=5, elinewidth=0.9
+            )
+        right.set_xticks(people["known"].unique().sort().to_list())
+        right.set_ylim(bottom=0)
+        right.grid(axis="x", visible=False)
+        right.set(title="New people", xlabel="ratings of the user that are known", ylabel=f"NDCG@{k}")
+        handles, names = right.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower left", ncols=4, fontsize=8.5, handlelength=2.2)
+        return _png(figure)
+
+
 def training_plot(
     losses: Sequence[tuple[int, float]], recalls: Sequence[tuple[int, float]], k: int, kept: int
 ) -> bytes:

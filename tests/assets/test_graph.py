@@ -15,7 +15,7 @@ EXPECTED = {
     *(f"factors/{model}" for model in MODELS),
     *("stackers/stacked_minilm", "stackers/stacked"),
     *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
-    *("comparisons", "contrastive_pairs", "encoder_metrics/minilm"),
+    *("comparisons", "contrastive_pairs", "encoder_metrics/minilm", "cold_start"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 

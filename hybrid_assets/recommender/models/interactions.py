@@ -72,17 +72,25 @@ def interactions(
     from scipy.sparse import csr_matrix
 
     check_ratings(ratings)
+    users, items = first_appearance(user_ids), first_appearance(item_ids)
+    weights = rating_weights(ratings, threshold=threshold, liked_only=liked_only, power=power)
+    counts = weights > 0
+    rows, columns = positions(users, user_ids), positions(items, item_ids)
+    matrix = csr_matrix((weights[counts], (rows[counts], columns[counts])), shape=(len(users), len(items)))
+    return Interactions(users, items, matrix)
+
+
+def rating_weights(ratings: Ratings, *, threshold: float, liked_only: bool, power: float) -> npt.NDArray[np.float64]:
+    """The weight of each rating, as `interactions` defines it, 0 for one that does not count: (n,).
+
+    Raises:
+        ValueError: `threshold` is not above 0 and `power` is.
+    """
     if power > 0 and threshold <= 0:
         raise ValueError(
             f"power = {power:g} weighs ratings by rating / relevance_threshold, which is {threshold:g}; "
             "set evaluation.relevance_threshold above 0, or power = 0"
         )
-    users, items = first_appearance(user_ids), first_appearance(item_ids)
     values = ratings.astype(np.float64)
     weights = (values.clip(min=0.0) / threshold) ** power if power > 0 else np.ones(len(values))
-    counts = weights > 0
-    if liked_only:
-        counts &= values >= threshold
-    rows, columns = positions(users, user_ids), positions(items, item_ids)
-    matrix = csr_matrix((weights[counts], (rows[counts], columns[counts])), shape=(len(users), len(items)))
-    return Interactions(users, items, matrix)
+    return np.where(values >= threshold, weights, 0.0) if liked_only else weights

@@ -1,0 +1,304 @@
+"""train_ratings + embeddings + scores -> cold_start: lists for movies, and for people, that no model has seen."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
+from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.orchestration.checks import Check
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.cold_start import (
+    ColdSplit,
+    cold_candidates,
+    cold_split,
+    drawn_ids,
+    item_cold,
+    nearest_rated,
+    user_cold,
+    with_cold_movies,
+    with_intervals,
+)
+from hybrid_assets.recommender.fold_in import CannotFoldIn
+from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.metrics import Values
+from hybrid_assets.recommender.newcomers import newcomer_system
+from hybrid_assets.recommender.profiles import liked_weights, recency_weights, user_profiles
+from hybrid_assets.recommender.systems import system_branches, zscore_branches
+from hybrid_assets.recommender.tables import ids_and_vectors
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
+from hybrid_assets.recommender.validity import outside
+
+MEASURED = "measured"
+FIGURES = ("ndcg", "ndcg_low", "ndcg_high", "recall", "recall_low", "recall_high")
+SCHEMA = {
+    "protocol": pl.String,
+    "candidates": pl.String,
+    "system": pl.String,
+    "kind": pl.String,
+    "known": pl.Int64,
+    "users": pl.Int64,
+    **dict.fromkeys(FIGURES, pl.Float64),
+    "state": pl.String,
+}
+COLUMNS = {
+    "protocol": '"movies": movies held out of train; "people": users held out and folded in',
+    "candidates": '"cold": the held-out movies alone; "all": all movies; "warm": those in train',
+    "system": "name in the catalog",
+    "kind": '"hybrid", "collaborative" or "content"',
+    "known": "ratings of the new user that were folded in; null for movies",
+    "users": "users judged",
+    "ndcg": "mean NDCG@k over users",
+    "ndcg_low": "lower end of its bootstrap interval over users",
+    "ndcg_high": "upper end of its interval",
+    "recall": "mean recall@k over users",
+    "recall_low": "lower end of its interval",
+    "recall_high": "upper end of its interval",
+    "state": '"measured", or why not',
+}
+Embedded = Mapping[str, tuple[Ids, Vectors]]
+
+
+def cold_start_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """The asset cold_start, where cold_start.systems names any."""
+    return [_cold_start_asset(catalog)] if catalog.cold_start.systems else []
+
+
+def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
+    settings, evaluation = catalog.cold_start, catalog.evaluation
+    systems = {name: catalog.systems[name] for name in settings.systems}
+    models = {model: catalog.models[model] for system in systems.values() for model in system.model_names}
+    encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
+    # whose weights validation chose: the lists' table knows them
+    weighed = [name for name, system in systems.items() if weighs_branches(system)]
+    used = {ALGORITHMS[model.algorithm][1] for model in models.values()} - {None}
+
+    @incremental_asset(
+        key="cold_start",
+        group="metrics",
+        version="1",
+        settings=[
+            settings,
+            {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},
+            models,
+            {encoder: catalog.encoders[encoder].tuning is not None for encoder in encoders},
+            evaluation,
+            [catalog.pairs.cold_share, catalog.pairs.seed],
+        ],
+        libraries=sorted({"numpy", "scipy", *(library for library in used if library)}),
+        inputs={
+            "train_ratings": "train_ratings",
+            "test_ratings": "test_ratings",
+            **{f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in encoders},
+            **{f"scores_{name}": f"scores/{name}" for name in weighed},
+        },
+        optional=[*(f"embeddings_{encoder}" for encoder in encoders), *(f"scores_{name}" for name in weighed)],
+        description=(
+            f"NDCG@{evaluation.k} and recall@{evaluation.k} on cold start: {settings.movies:.0%} of the movies and "
+            f"{settings.users:.0%} of the users leave train, the models are fitted on the rest. Movies: who finds the "
+            "held-out ones; a collaborative model scores them 0, a hybrid borrows from similar texts. People: the "
+            "held-out ones are folded in with "
+            f"{', '.join(map(str, settings.known))} of their ratings and judged by the others."
+        ),
+        columns=COLUMNS,
+        lineage={
+            "ndcg": [
+                ("train_ratings", "rating"),
+                ("test_ratings", "rating"),
+                *((f"embeddings/{encoder}", "vector") for encoder in encoders),
+            ]
+        },
+        checks=[
+            Check(
+                "in_unit_interval",
+                "Every figure is in [0, 1].",
+                lambda made: "".join(outside(made.table.drop_nulls(column), column, 0.0, 1.0) for column in FIGURES),
+            )
+        ],
+    )
+    def cold_start(
+        step: Step, train_ratings: pl.LazyFrame, test_ratings: pl.LazyFrame, **tables: pl.LazyFrame | None
+    ) -> Computed:
+        train, test = train_ratings.collect(), test_ratings.collect()
+        split = cold_split(
+            train,
+            test,
+            users=drawn_ids(train["user_id"].unique().sort().to_numpy(), settings.users, settings.seed),
+            movies=drawn_ids(train["movie_id"].unique().sort().to_numpy(), settings.movies, catalog.pairs.seed),
+            seed=settings.seed,
+        )
+        threshold = evaluation.relevance_threshold
+        fitted = {}
+        for name, model in models.items():
+            step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
+            fitted[name] = fit_model(model, threshold, split.warm)
+        embedded = {
+            encoder: ids_and_vectors(table.collect(), "movie_id")
+            for encoder in encoders
+            if (table := tables[f"embeddings_{encoder}"]) is not None
+        }
+        weights = {
+            name: stamp.numbers
+            for name in weighed
+            if (stamp := step.store.stamp(dg.AssetKey(["scores", name]))) is not None
+        }
+        rows = []
+        for name, system in systems.items():
+            missing = _why_missing(name, system, embedded, weights if name in weighed else {name: {}})
+            rows += _movie_rows(name, system, catalog, split, fitted, embedded, weights.get(name, {}), missing)
+            rows += _people_rows(name, system, catalog, split, fitted, embedded, weights.get(name, {}), missing)
+        figures = pl.DataFrame(rows, schema=SCHEMA)
+        shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
+        return Computed(
+            figures,
+            {
+                "cold_movies": len(split.movies),
+                "cold_users": split.of_users["user_id"].n_unique(),
+                **{f"cold_ndcg_{name}": value for name, value in shown.select("system", "ndcg").iter_rows()},
+            },
+        )
+
+    return cold_start
+
+
+def _branches(system: SystemSettings) -> tuple[str, ...]:
+    return (*system.model_names, *system.encoder_names)
+
+
+def _why_missing(name: str, system: SystemSettings, embedded: Embedded, weights: Mapping[str, object]) -> str:
+    without = [encoder for encoder in system.encoder_names if encoder not in embedded]
+    if without:
+        return f"not materialized: hybrid-assets backfill {' '.join(without)}"
+    return "" if name in weights else f"scores/{name} is not materialized: hybrid-assets run"
+
+
+def _movie_rows(
+    name: str,
+    system: SystemSettings,
+    catalog: Catalog,
+    split: ColdSplit,
+    fitted: Mapping[str, TowerPair],
+    embedded: Embedded,
+    numbers: Mapping[str, float | int | str],
+    missing: str,
+) -> list[dict[str, object]]:
+    """Both sets of candidates."""
+    threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.k
+    learnt = catalog.cold_start.movies > catalog.pairs.cold_share and _tuned(system, catalog)
+    state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
+    if state:
+        return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
+    nearest = nearest_rated(split, *embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
+    towers = {model: with_cold_movies(fitted[model], split.movies, nearest) for model in system.model_names}
+    towers |= {encoder: _content(split.warm, *embedded[encoder], system, threshold) for encoder in system.encoder_names}
+    rows = []
+    for candidates in ("cold", "all"):
+        pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
+        branches = (
+            zscore_branches(towers, pool, chosen_weights(system, numbers))
+            if system.fusion == "zscore"
+            else system_branches(towers, pool, system.fusion, chosen_alpha(system, numbers))
+        )
+        values = item_cold(branches, pool, split, k=k, threshold=threshold)
+        rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
+    return rows
+
+
+def _people_rows(
+    name: str,
+    system: SystemSettings,
+    catalog: Catalog,
+    split: ColdSplit,
+    fitted: Mapping[str, TowerPair],
+    embedded: Embedded,
+    numbers: Mapping[str, float | int | str],
+    missing: str,
+) -> list[dict[str, object]]:
+    """Every number of known ratings."""
+    threshold, numbers_known = catalog.evaluation.relevance_threshold, catalog.cold_start.known
+    learnt = _tuned(system, catalog)
+    state = missing or (f"{learnt} has learnt from what these users liked" if learnt else "")
+    try:
+        folds_in = {
+            model: (fold_in_model(catalog.models[model], threshold, fitted[model], split.warm), fitted[model])
+            for model in system.model_names
+        }
+    except CannotFoldIn as error:
+        state = str(error)
+    if state:
+        return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
+    loaded = newcomer_system(
+        folds_in,
+        {encoder: embedded[encoder] for encoder in system.encoder_names},
+        split.warm["movie_id"].unique(maintain_order=True).to_numpy(),
+        fusion=system.fusion,
+        alpha=chosen_alpha(system, numbers),
+        weights=chosen_weights(system, numbers),
+        threshold=threshold,
+    )
+    rows = []
+    for known in numbers_known:
+        values = user_cold(
+            loaded, split, known=known, most_known=max(numbers_known), k=catalog.evaluation.k, threshold=threshold
+        )
+        rows.append(_row(name, system, "people", "warm", known, MEASURED) | _summary(values, catalog))
+    return rows
+
+
+def _content(ratings: pl.DataFrame, ids: Ids, vectors: Vectors, system: SystemSettings, threshold: float) -> TowerPair:
+    users, stars = ratings["user_id"].to_numpy(), ratings["rating"].to_numpy()
+    weights = (
+        liked_weights(stars, threshold)
+        if PROFILE_READING[system.fusion] == "liked"
+        else recency_weights(users, stars, ratings["timestamp"].to_numpy())
+    )
+    return TowerPair(*user_profiles(users, ratings["movie_id"].to_numpy(), weights, ids, vectors), ids, vectors)
+
+
+def weighs_branches(system: SystemSettings) -> bool:
+    """Whether validation chose weights for the system's branches; the stamp of its lists has them."""
+    return len(_branches(system)) > 1 and system.alpha is None
+
+
+def chosen_alpha(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> float | None:
+    """The weight of the collaborative branch, as set, or as in the numbers of scores/<system>; None without one."""
+    if system.alpha is not None or "alpha" not in numbers:
+        return system.alpha
+    return float(numbers["alpha"])
+
+
+def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> list[float] | None:
+    """The weight of each branch of `zscore`, as in the numbers of scores/<system>; None for another fusion."""
+    if system.fusion != "zscore" or not weighs_branches(system):
+        return None
+    return [float(numbers[f"weight_{branch}"]) for branch in _branches(system)]
+
+
+def _tuned(system: SystemSettings, catalog: Catalog) -> str:
+    return ", ".join(encoder for encoder in system.encoder_names if catalog.encoders[encoder].tuning is not None)
+
+
+def _summary(values: Mapping[str, Values], catalog: Catalog) -> dict[str, object]:
+    evaluation = catalog.evaluation
+    return dict(
+        with_intervals(
+            values,
+            resamples=evaluation.bootstrap_resamples,
+            confidence=evaluation.confidence,
+            seed=evaluation.seed,
+        )
+    )
+
+
+def _row(
+    name: str, system: SystemSettings, protocol: str, candidates: str, known: int | None, state: str
+) -> dict[str, object]:
+    return dict.fromkeys(SCHEMA) | {
+        "protocol": protocol,
+        "candidates": candidates,
+        "system": name,
+        "kind": system.kind,
+        "known": known,
+        "state": state,
+    }

@@ -1,0 +1,161 @@
+"""Lists for somebody who is not in the data: their ratings from a file or a conversation, folded into a system.
+
+Belongs here: loading a system for newcomers, reading and asking for ratings. Does not: the fold-in (recommender/),
+titles and reasons (queries.py), printing (cli.py).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from hybrid_assets.assets.cold_start import chosen_alpha, chosen_weights, weighs_branches
+from hybrid_assets.assets.factors import fold_in_model
+from hybrid_assets.catalog import Catalog, FolderSettings
+from hybrid_assets.datasets.reading import check_references, read_own_ratings
+from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
+from hybrid_assets.recommender.fold_in import FOLD_INS
+from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking, newcomer_system
+from hybrid_assets.recommender.systems import score_table
+from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
+
+# What a newcomer is called in the tables of one list.
+NEWCOMER = 0
+MOVIELENS_RANGE = (0.5, 5.0)
+
+
+def refusal(catalog: Catalog, system: str) -> str:
+    """Why a system cannot rank for newcomers; "" where it can."""
+    settings = catalog.systems[system]
+    if settings.fusion not in PROFILE_READING:
+        return f"its fusion {settings.fusion!r} has to know a user's history in the data"
+    without = [name for name in settings.model_names if catalog.models[name].algorithm not in FOLD_INS]
+    return f"{', '.join(without)} cannot take in a new user without being trained again" if without else ""
+
+
+def best_system(store: TableStore, catalog: Catalog) -> str:
+    """The first system of the leaderboard that can rank for newcomers.
+
+    Raises:
+        NotFound: none can.
+    """
+    measured = table(store, "leaderboard").filter(pl.col("ndcg").is_not_null()).select("system").collect()["system"]
+    able = [name for name in measured if name in catalog.systems and not refusal(catalog, name)]
+    if not able:
+        reasons = "; ".join(f"{name}: {refusal(catalog, name)}" for name in measured if name in catalog.systems)
+        raise NotFound(f"no system on the leaderboard can rank for somebody who is not in the data ({reasons})")
+    return str(able[0])
+
+
+def load_system(store: TableStore, catalog: Catalog, system: str) -> NewcomerSystem:
+    """A materialized system, loaded for any number of newcomers.
+
+    Raises:
+        NotFound: no such system, or one that cannot rank for newcomers; the message names one that can.
+        dagster.Failure: a table of it has not been materialized.
+        ValueError: its tables are not of one run.
+    """
+    settings = catalog.systems[known(system, list(catalog.systems), "system")]
+    reason = refusal(catalog, system)
+    if reason:
+        raise NotFound(
+            f"{system} cannot rank for somebody who is not in the data: {reason}; "
+            f"take --system {best_system(store, catalog)}"
+        )
+    threshold = catalog.evaluation.relevance_threshold
+    train = table(store, "train_ratings").collect()
+    models = {}
+    for name in settings.model_names:
+        pair = model_towers(table(store, f"factors/{name}"), "train")
+        models[name] = (fold_in_model(catalog.models[name], threshold, pair, train), pair)
+    numbers = {}
+    if weighs_branches(settings):
+        key = dg.AssetKey(["scores", system])
+        store.scan(key)  # says how to build it, where it is not there
+        stamp = store.stamp(key)
+        numbers = dict(stamp.numbers) if stamp else {}
+    return newcomer_system(
+        models,
+        {
+            name: ids_and_vectors(table(store, f"embeddings/{name}").collect(), "movie_id")
+            for name in settings.encoder_names
+        },
+        train["movie_id"].unique(maintain_order=True).to_numpy(),
+        fusion=settings.fusion,
+        alpha=chosen_alpha(settings, numbers),
+        weights=chosen_weights(settings, numbers),
+        threshold=threshold,
+    )
+
+
+def newcomer_recommendations(
+    store: TableStore, catalog: Catalog, system: str, loaded: NewcomerSystem, ratings: pl.DataFrame, k: int, why: bool
+) -> list[Recommendation]:
+    """The list of somebody who rated `movie_id`, `rating`, `timestamp`; what they rated is left out."""
+    own = ratings.with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
+    scores = score_table(*newcomer_ranking(loaded, own, k))
+    return explained(store, catalog, catalog.systems[system], scores, own if why else None)
+
+
+def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataFrame:
+    """`movie_id`, `rating`, `timestamp` of a CSV or Parquet file with the columns movieId or title, and rating.
+
+    Raises:
+        BadInput: the file cannot be used; the message names the row and the field.
+    """
+    titles = titles_of(store)
+    ratings = read_own_ratings(path, lambda title: find_title(titles, title), _rating_range(catalog))
+    check_references(ratings, table(store, "movies").collect(), path)
+    return ratings
+
+
+def ratings_by_asking(
+    store: TableStore, catalog: Catalog, ask: Callable[[str], str], say: Callable[[str], None]
+) -> pl.DataFrame:
+    """`movie_id`, `rating`, `timestamp` from a conversation: a title, its stars, ... until an empty title.
+
+    Args:
+        store: whose movies may be named.
+        catalog: whose scale the stars are on.
+        ask: question -> answer.
+        say: tells what was understood, or why it was not.
+
+    Raises:
+        NotFound: no movie was rated.
+    """
+    low, high = _rating_range(catalog)
+    stars: dict[int, float] = {}
+    while wanted := ask("Movie (nothing to finish)").strip():
+        try:
+            movie, title = find_movie(store, wanted)
+        except NotFound as error:
+            say(str(error))
+            continue
+        rating = None
+        while rating is None:
+            rating = _stars(ask(f"Stars for {title} ({low:g} to {high:g})"), low, high)
+            if rating is None:
+                say(f"a number from {low:g} to {high:g} is needed, such as {high - 0.5:g}")
+        stars[movie] = rating
+    if not stars:
+        raise NotFound("a list needs at least one rated movie; type a title, then its stars")
+    return pl.DataFrame(
+        {"movie_id": list(stars), "rating": list(stars.values()), "timestamp": 0},
+        schema={"movie_id": pl.Int64, "rating": pl.Float32, "timestamp": pl.Int64},
+    )
+
+
+def _stars(text: str, low: float, high: float) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if low <= value <= high else None
+
+
+def _rating_range(catalog: Catalog) -> tuple[float, float]:
+    folder: FolderSettings | None = catalog.folder if catalog.dataset == "folder" else None
+    return folder.rating_range if folder else MOVIELENS_RANGE

@@ -1,0 +1,129 @@
+"""Lists for people who are not in the ratings: their vectors folded in, the rest of a system as it is.
+
+Belongs here: putting fold-ins, profiles and a system's branches together. Does not: a model's own fold-in
+(fold_in.py), files and titles.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from hybrid_assets.recommender.fold_in import UserOf
+from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.models.interactions import first_appearance
+from hybrid_assets.recommender.profiles import Reading, liked_weights, recency_weights, user_profiles
+from hybrid_assets.recommender.ranking import Branch, Ranking, rank
+from hybrid_assets.recommender.systems import Candidates, pairs_to_csr, system_branches, zscore_branches
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+
+NOBODY = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class NewcomerSystem:
+    """A system that ranks for anybody who brings ratings.
+
+    Attributes:
+        item_ids: (items,) candidates.
+        branches: aligned to the candidates, with no users yet.
+        folds_in: model -> its fold-in.
+        embeddings: encoder -> (m,) movies and their (m, d) unit vectors.
+        reading: which ratings a profile is made of.
+        threshold: a rating of at least this is liked.
+    """
+
+    item_ids: Ids
+    branches: tuple[Branch, ...]
+    folds_in: Mapping[str, UserOf]
+    embeddings: Mapping[str, tuple[Ids, Vectors]]
+    reading: Reading
+    threshold: float
+
+
+def newcomer_system(
+    models: Mapping[str, tuple[UserOf, TowerPair]],
+    embeddings: Mapping[str, tuple[Ids, Vectors]],
+    item_ids: Ids,
+    *,
+    fusion: str,
+    alpha: float | None,
+    weights: Sequence[float] | None,
+    threshold: float,
+) -> NewcomerSystem:
+    """A system over the candidates `item_ids`, loaded once for any number of newcomers.
+
+    Args:
+        models: collaborative branches: fold-in and vectors.
+        embeddings: content branches.
+        item_ids: (items,) what may be recommended; each has a vector in every branch.
+        fusion: "convex", "notebook" or "zscore".
+        alpha: weight of the collaborative branch in the first two, where there are two branches.
+        weights: of the branches, models first, in "zscore"; None: all 1.
+        threshold: a rating of at least this is liked.
+
+    Raises:
+        ValueError: the fusion is another one, or a candidate has no vector.
+    """
+    if fusion not in PROFILE_READING:
+        raise ValueError(f"fusion {fusion!r} cannot rank for new users; these can: {', '.join(PROFILE_READING)}")
+    nobody = Candidates(NOBODY, item_ids, (np.zeros(1, dtype=np.int64), NOBODY))
+    towers = {name: pair for name, (_, pair) in models.items()}
+    towers |= {name: TowerPair(NOBODY, vectors[:0], ids, vectors) for name, (ids, vectors) in embeddings.items()}
+    branches = (
+        zscore_branches(towers, nobody, weights)
+        if fusion == "zscore"
+        else system_branches(towers, nobody, fusion, alpha)
+    )
+    return NewcomerSystem(
+        item_ids,
+        tuple(branches),
+        {name: user_of for name, (user_of, _) in models.items()},
+        dict(embeddings),
+        "recency" if PROFILE_READING[fusion] == "recency" else "liked",
+        threshold,
+    )
+
+
+def newcomer_ranking(
+    system: NewcomerSystem, ratings: pl.DataFrame, k: int, *, seen: pl.DataFrame | None = None
+) -> tuple[Ranking, Candidates]:
+    """The k best unrated candidates of each newcomer, and who and what was ranked.
+
+    Args:
+        system: loaded.
+        ratings: `user_id`, `movie_id`, `rating`, `timestamp` of the newcomers, each with at least one. Movies that a
+            branch does not know are of no account to it.
+        k: length of the lists.
+        seen: `user_id`, `movie_id` that are not listed; None: what they rated.
+
+    Raises:
+        ValueError: a rating is not finite.
+    """
+    owners, movies, stars = (ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating"))
+    users = first_appearance(owners)
+    own = [owners == user for user in users]
+    vectors = {
+        name: np.stack([user_of(movies[rows], stars[rows]) for rows in own])
+        for name, user_of in system.folds_in.items()
+    }
+    for name, (ids, embedded) in system.embeddings.items():
+        vectors[name] = align(*_profiles(ratings, ids, embedded, system), users, missing="zero")
+    rated = ratings if seen is None else seen
+    rows = positions(users, rated["user_id"].to_numpy())
+    places = positions(system.item_ids, rated["movie_id"].to_numpy())
+    here = (rows >= 0) & (places >= 0)
+    pool = Candidates(users, system.item_ids, pairs_to_csr(rows[here], places[here], len(users)))
+    branches = [replace(branch, user_vectors=vectors[branch.name]) for branch in system.branches]
+    return rank(branches, pool.seen, k), pool
+
+
+def _profiles(ratings: pl.DataFrame, ids: Ids, embedded: Vectors, system: NewcomerSystem) -> tuple[Ids, Vectors]:
+    columns = [ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating", "timestamp")]
+    has_text = positions(ids, columns[1]) >= 0
+    users, movies, stars, times = (values[has_text] for values in columns)
+    weights = (
+        liked_weights(stars, system.threshold) if system.reading == "liked" else recency_weights(users, stars, times)
+    )
+    return user_profiles(users, movies, weights, ids, embedded)

@@ -1,0 +1,129 @@
+"""Fold-in: a training user's own ratings give what training gave, as closely as each model can."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from test_models import MODELS, descent, two_tastes
+
+from hybrid_assets.assets.factors import ALGORITHMS
+from hybrid_assets.recommender.fold_in import FOLD_INS, CannotFoldIn, Fitted, fold_in
+from hybrid_assets.recommender.models.als import implicit_als
+from hybrid_assets.recommender.models.biased_mf import biased_mf
+from hybrid_assets.recommender.towers import positions
+
+
+def settings_of(algorithm):
+    return MODELS[algorithm].keywords
+
+
+def folded(algorithm, settings, rows, model=None):
+    """The trained pair, and the vectors that every user's own ratings are folded into."""
+    users, items, ratings = rows
+    pair = (model or MODELS[algorithm])(users, items, ratings)
+    user_of = fold_in(algorithm, Fitted(pair, users, items, ratings), **settings)
+    return pair, np.stack([user_of(items[users == user], ratings[users == user]) for user in pair.user_ids])
+
+
+@pytest.mark.parametrize("few_users", [False, True])
+def test_ease_scores_of_unrated_movies_are_the_trained_ones(few_users):
+    users, items, ratings = two_tastes()
+    kept = users < (112 if few_users else 200)
+    rows = users, items, ratings = users[kept], items[kept], ratings[kept]
+    pair, vectors = folded("ease", settings_of("ease"), rows)
+    assert (len(pair.user_ids) < len(pair.item_ids)) == few_users
+    unrated = np.ones((len(pair.user_ids), len(pair.item_ids)), dtype=bool)
+    unrated[positions(pair.user_ids, users), positions(pair.item_ids, items)] = False
+    trained, found = pair.user_vectors @ pair.item_vectors.T, vectors @ pair.item_vectors.T
+    # float32 storage is all that differs
+    np.testing.assert_allclose(found[unrated], trained[unrated], atol=1e-5)
+    if not few_users:
+        np.testing.assert_array_equal(vectors, pair.user_vectors)
+
+
+@pytest.mark.parametrize("algorithm", ["item_knn", "most_popular"])
+def test_models_whose_user_vector_is_no_result_of_training_give_it_exactly(algorithm):
+    pair, vectors = folded(algorithm, settings_of(algorithm), two_tastes())
+    np.testing.assert_array_equal(vectors, pair.user_vectors)
+
+
+def test_user_knn_gives_somebody_who_was_left_out_the_vector_that_training_would_have():
+    users, items, ratings = two_tastes()
+    whole = MODELS["user_knn"](users, items, ratings)
+    rest = users != 100
+    left = MODELS["user_knn"](users[rest], items[rest], ratings[rest])
+    user_of = fold_in("user_knn", Fitted(left, users[rest], items[rest], ratings[rest]), **settings_of("user_knn"))
+    own = user_of(items[~rest], ratings[~rest])
+    trained = whole.user_vectors[positions(whole.user_ids, np.array([100]))[0]]
+    assert (own > 0).sum() == settings_of("user_knn")["neighbours"]
+    # cosines of rows stored in float32
+    np.testing.assert_allclose(own, trained[positions(whole.user_ids, left.user_ids)], atol=1e-6)
+
+
+def test_als_agrees_with_training_as_far_as_that_has_converged():
+    """The trained vectors are those of half an alternation before, so each alternation brings the two together."""
+
+    def off(epochs):
+        settings = settings_of("als") | {"epochs": epochs}
+        pair, vectors = folded("als", settings, two_tastes(), partial(implicit_als, **settings))
+        return np.abs(vectors - pair.user_vectors).max() / np.abs(pair.user_vectors).max()
+
+    assert off(100) < 1e-3
+    assert off(1) > 10 * off(100)
+
+
+def test_biased_mf_agrees_with_a_converged_descent():
+    settings = descent | {"epochs": 800, "learning_rate": 0.01}
+    pair, vectors = folded("biased_mf", settings, two_tastes(), partial(biased_mf, **settings))
+    # the descent keeps moving by about learning_rate x error around its minimum; stars are from 1 to 5
+    assert np.abs((vectors - pair.user_vectors) @ pair.item_vectors.T).max() < 0.1
+
+
+@pytest.mark.parametrize(("algorithm", "least"), [("pmf", 0.999), ("bpr", 0.9)])
+def test_a_descent_scores_as_training_does(algorithm, least):
+    """Correlation of each user's scores: PMF's descent ends near its minimum, BPR's draws keep it further away."""
+    pair, vectors = folded(algorithm, settings_of(algorithm), two_tastes())
+    trained, found = pair.user_vectors @ pair.item_vectors.T, vectors @ pair.item_vectors.T
+    assert min(np.corrcoef(one, other)[0, 1] for one, other in zip(trained, found, strict=True)) > least
+
+
+def test_pmf_predicts_the_stars_that_were_given():
+    users, items, ratings = two_tastes()
+    pair = MODELS["pmf"](users, items, ratings)
+    user_of = fold_in("pmf", Fitted(pair, users, items, ratings), regularisation=1e-6)
+    rated, stars = np.array([500, 501, 510]), np.array([5, 5, 1], dtype=np.float32)
+    predicted = 1 / (1 + np.exp(-pair.item_vectors[positions(pair.item_ids, rated)] @ user_of(rated, stars)))
+    np.testing.assert_allclose(predicted, [1, 1, 0], atol=0.05)
+
+
+@pytest.mark.parametrize("algorithm", FOLD_INS)
+def test_unknown_movies_are_of_no_account_and_nobody_is_without_a_vector(algorithm):
+    users, items, ratings = two_tastes()
+    pair = MODELS[algorithm](users, items, ratings)
+    user_of = fold_in(algorithm, Fitted(pair, users, items, ratings), **settings_of(algorithm))
+    one, both = np.array([500]), np.array([99, 500])
+    with_unknown = user_of(both, np.array([1, 5], dtype=np.float32))
+    assert with_unknown.dtype == np.float32
+    np.testing.assert_array_equal(with_unknown, user_of(one, np.array([5], dtype=np.float32)))
+    nothing = user_of(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+    assert nothing.shape == (pair.item_vectors.shape[1],)
+    assert np.isfinite(nothing).all()
+    with pytest.raises(ValueError, match="finite"):
+        user_of(one, np.array([np.nan], dtype=np.float32))
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, "dream"])
+def test_every_algorithm_folds_in_or_says_which_can(algorithm):
+    rows = two_tastes()
+    fitted = Fitted(MODELS["most_popular"](*rows), *rows)
+    if algorithm in FOLD_INS:
+        return
+    with pytest.raises(CannotFoldIn, match=f"a {algorithm} model cannot.*these can: als, .*ease"):
+        fold_in(algorithm, fitted)
+
+
+def test_a_model_of_other_ratings_is_refused():
+    users, items, ratings = two_tastes()
+    pair = MODELS["ease"](users, items, ratings)
+    with pytest.raises(ValueError, match="fitted on other ratings"):
+        fold_in("ease", Fitted(pair, users[50:], items[50:], ratings[50:]), **settings_of("ease"))

@@ -1,0 +1,75 @@
+"""Lists for newcomers: the ones they would have as users."""
+
+import numpy as np
+import polars as pl
+import pytest
+from test_models import MODELS, two_tastes
+
+from hybrid_assets.recommender.fold_in import Fitted, fold_in
+from hybrid_assets.recommender.newcomers import newcomer_ranking, newcomer_system
+from hybrid_assets.recommender.profiles import liked_weights, user_profiles
+from hybrid_assets.recommender.ranking import rank
+from hybrid_assets.recommender.systems import candidates, zscore_branches
+from hybrid_assets.recommender.towers import TowerPair
+
+USERS, ITEMS, RATINGS = two_tastes()
+TABLE = pl.DataFrame({"user_id": USERS, "movie_id": ITEMS, "rating": RATINGS, "timestamp": 0})
+MOVIES = TABLE["movie_id"].unique(maintain_order=True).to_numpy()
+
+
+def texts() -> tuple[np.ndarray, np.ndarray]:
+    vectors = np.random.default_rng(0).normal(size=(len(MOVIES), 4)).astype(np.float32)
+    return MOVIES, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def loaded(fusion="zscore", weights=(1.0, 0.5), alpha=None):
+    pair = MODELS["ease"](USERS, ITEMS, RATINGS)
+    user_of = fold_in("ease", Fitted(pair, USERS, ITEMS, RATINGS), **MODELS["ease"].keywords)
+    return newcomer_system(
+        {"ease": (user_of, pair)},
+        {"text": texts()},
+        MOVIES,
+        fusion=fusion,
+        alpha=alpha,
+        weights=weights,
+        threshold=4.0,
+    )
+
+
+def test_a_user_who_comes_anew_gets_the_list_of_the_user():
+    pool = candidates(TABLE)
+    pair = MODELS["ease"](USERS, ITEMS, RATINGS)
+    profiles = user_profiles(USERS, ITEMS, liked_weights(RATINGS, 4.0), *texts())
+    branches = zscore_branches({"ease": pair, "text": TowerPair(*profiles, *texts())}, pool, [1.0, 0.5])
+    of_users = rank(branches, pool.seen, 5)
+    anew, _ = newcomer_ranking(loaded(), TABLE, 5)
+    np.testing.assert_array_equal(anew.items, of_users.items)
+    found = of_users.items >= 0
+    np.testing.assert_allclose(anew.scores[found], of_users.scores[found], atol=1e-5)
+    for branch in ("ease", "text"):
+        np.testing.assert_allclose(anew.branch_parts[branch], of_users.branch_parts[branch], atol=1e-5)
+
+
+def test_what_was_rated_or_is_to_be_hidden_is_not_listed():
+    own = TABLE.filter(pl.col("user_id") == 100)
+    ranking, pool = newcomer_ranking(loaded(), own, 20)
+    listed = pool.item_ids[ranking.items[ranking.items >= 0]]
+    assert sorted(listed) == sorted(set(MOVIES) - set(own["movie_id"]))
+    hidden = pl.DataFrame({"user_id": [100, 100], "movie_id": [500, 519]})
+    ranking, pool = newcomer_ranking(loaded(), own, 20, seen=hidden)
+    assert sorted(pool.item_ids[ranking.items[ranking.items >= 0]]) == sorted(set(MOVIES) - {500, 519})
+
+
+@pytest.mark.parametrize("fusion", ["convex", "notebook", "zscore"])
+def test_somebody_who_liked_nothing_or_only_the_unknown_has_a_list(fusion):
+    system = loaded(fusion, alpha=0.5 if fusion != "zscore" else None)
+    for movie, rating in ((500, 1.0), (99, 5.0)):
+        own = pl.DataFrame({"user_id": [1], "movie_id": [movie], "rating": [rating], "timestamp": [0]})
+        ranking, _ = newcomer_ranking(system, own.with_columns(pl.col("rating").cast(pl.Float32)), 3)
+        assert (ranking.items >= 0).all()
+        assert np.isfinite(ranking.scores).all()
+
+
+def test_a_fusion_that_cannot_is_refused_with_those_that_can():
+    with pytest.raises(ValueError, match="'stacked' cannot rank for new users; these can: convex"):
+        loaded("stacked")

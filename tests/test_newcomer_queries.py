@@ -1,0 +1,74 @@
+"""Somebody who is not in the data, over the small real graph."""
+
+import polars as pl
+import pytest
+
+from hybrid_assets import newcomer_queries
+from hybrid_assets.datasets.errors import BadInput
+from hybrid_assets.queries import NotFound
+
+
+def test_a_stacked_system_names_one_that_can(built):
+    with pytest.raises(NotFound, match=r"stacked_minilm cannot rank for somebody.*take --system \w+"):
+        newcomer_queries.load_system(built.store, built.catalog, "stacked_minilm")
+    best = newcomer_queries.best_system(built.store, built.catalog)
+    assert built.catalog.systems[best].fusion != "stacked"
+
+
+@pytest.mark.parametrize(
+    "system", ["most_popular", "mf_minilm", "mf_minilm_notebook", "content_minilm", "models_minilm"]
+)
+def test_a_user_who_comes_anew_with_the_same_ratings_is_listed_unrated_movies_with_reasons(built, system):
+    train = built.table("train_ratings")
+    user = train["user_id"][0]
+    own = train.filter(pl.col("user_id") == user).select("movie_id", "rating", "timestamp")
+    loaded = newcomer_queries.load_system(built.store, built.catalog, system)
+    listed = newcomer_queries.newcomer_recommendations(built.store, built.catalog, system, loaded, own, 5, why=True)
+    assert [entry.rank for entry in listed] == [1, 2, 3, 4, 5]
+    assert not {entry.movie_id for entry in listed} & set(own["movie_id"])
+    settings = built.catalog.systems[system]
+    for entry in listed:
+        assert [reason.branch for reason in entry.reasons] == [*settings.model_names, *settings.encoder_names]
+        assert sum(reason.part for reason in entry.reasons) == pytest.approx(entry.score, abs=1e-5)
+    if system in ("most_popular", "content_minilm"):  # whose user vectors are no result of a descent
+        stored = built.table(f"scores/{system}").filter(pl.col("user_id") == user).sort("rank").head(5)
+        assert [entry.movie_id for entry in listed] == stored["movie_id"].to_list()
+
+
+def test_movies_are_named_by_id_or_title(built, tmp_path):
+    movies = built.table("movies").unique("title", maintain_order=True).head(3)
+    stars = pl.Series("rating", [5.0, 4.0, 0.5])
+    by_id, by_title = tmp_path / "id.csv", tmp_path / "title.parquet"
+    movies.select(pl.col("movie_id").alias("movieId"), stars).write_csv(by_id)
+    movies.select("title", stars).write_parquet(by_title)
+    read = [newcomer_queries.ratings_of_file(built.store, built.catalog, path) for path in (by_id, by_title)]
+    assert read[0].equals(read[1])
+    assert read[0]["movie_id"].to_list() == movies["movie_id"].to_list()
+    assert read[0]["timestamp"].to_list() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("film,rating\n1,5\n", "neither a column movieId nor a column title"),
+        ("movieid,rating\n1,5\n", 'field "movieId": this column is missing.*the nearest is movieid'),
+        ("title,stars\nHeat,5\n", 'field "rating": this column is missing'),
+        ("title,rating\nzzzz qqqq,5\n", 'line 2, field "title": no movie'),
+        ("movieId,rating\n999999999,5\n", 'line 2, field "movieId": movie 999999999 is not among the movies'),
+        ("movieId,rating\n{id},5\n{id},4\n", 'line 3, field "movieId": movie_id .* already stand on line 2'),
+        ("movieId,rating\n{id},6\n", 'line 2, field "rating": expected a rating from 0.5 to 5'),
+        ("movieId,rating\n{id},good\n", 'line 2, field "rating": expected a number'),
+        ("movieId,rating\n", "no rows"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path, text, named):
+    path = tmp_path / "my.csv"
+    path.write_text(text.replace("{id}", str(built.table("movies")["movie_id"][0])))
+    with pytest.raises(BadInput, match=named) as error:
+        newcomer_queries.ratings_of_file(built.store, built.catalog, path)
+    assert str(path) in str(error.value)
+
+
+def test_nothing_said_is_no_list(built):
+    with pytest.raises(NotFound, match="at least one rated movie"):
+        newcomer_queries.ratings_by_asking(built.store, built.catalog, lambda question: "", print)
