@@ -26,7 +26,7 @@ from hybrid_assets.orchestration.jobs import REFRESH
 from hybrid_assets.orchestration.storage import TableStore, content_hash
 
 KILLS = 50
-WORKER_KILLS = 4
+WORKER_KILLS = 3
 DAEMON_KILLS = 3
 SEED = 20261121
 
@@ -235,25 +235,22 @@ def test_killed_workers_of_a_run_lose_nothing_and_the_next_refresh_finishes(few)
     (killed, nursery), chance = few, random.Random(SEED + 1)
     before = killed.versions(killed.store)
     killed.other_rating(0.5)
-    run = killed.dagster("dagster", "job", "execute", "-j", REFRESH)
-    moments: list[str] = []
-    try:
-        started = time.monotonic()
-        while run.poll() is None and len(moments) < WORKER_KILLS:
-            assert time.monotonic() < started + 90
-            time.sleep(chance.uniform(0, 0.6))
-            with contextlib.suppress(psutil.NoSuchProcess):
-                # steps are children of the fork server, which is a child of the run
-                workers = [step for child in psutil.Process(run.pid).children() for step in child.children()]
-                if workers:
-                    chance.choice(workers).kill()
-                    moments.append(f"{time.monotonic() - started:.2f}")
-            assert set(killed.versions(killed.store)) == set(before), f"seed {SEED + 1}, killed at {moments}"
-        print(f"seed {SEED + 1}: workers killed at {', '.join(moments)} s")
-        assert run.wait(60) != 0
-        assert moments
-    finally:
-        end(run)
+    kills: list[str] = []
+    while len(kills) < WORKER_KILLS:
+        run, started = killed.dagster("dagster", "job", "execute", "-j", REFRESH), time.monotonic()
+        try:
+            while run.poll() is None:
+                time.sleep(chance.uniform(0, 4))
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    # steps are children of the fork server, which is a child of the run
+                    workers = [step for child in psutil.Process(run.pid).children() for step in child.children()]
+                    if workers:
+                        chance.choice(workers).kill()
+                        kills.append(f"{time.monotonic() - started:.2f}")
+                assert set(killed.versions(killed.store)) == set(before), f"seed {SEED + 1}, killed after {kills} s"
+        finally:
+            end(run)
+    print(f"seed {SEED + 1}: workers killed after {', '.join(kills)} s of their run")
     assert newest_run(killed).tags["dagster/will_retry"] == "true", "a daemon would launch it once more"
     assert killed.run(nursery) == 0
     mended = killed.versions(killed.store)
