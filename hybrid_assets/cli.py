@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import dagster as dg
+import polars as pl
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -423,9 +424,20 @@ def main() -> None:
     except (CatalogError, queries.NotFound, BadInput) as error:
         err.print(f"[red]Error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(2)
-    except dg.Failure as failure:
+    except (dg.Failure, pl.exceptions.PolarsError) as failure:
+        if not isinstance(failure, dg.Failure):
+            failure = _damaged_table(failure)
         err.print(f"[red]Error:[/red] {escape(failure.description or str(failure))}", soft_wrap=True)
         sys.exit(1)
+
+
+def _damaged_table(error: pl.exceptions.PolarsError) -> dg.Failure:
+    """Which table made the reader fail, in words; the error itself where all are whole."""
+    try:
+        table_store(load_catalog()).verify_all()
+    except dg.Failure as damaged:
+        return damaged
+    raise error
 
 
 def _catalog(dataset: str | None) -> Catalog:

@@ -10,11 +10,14 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import dagster as dg
 from upath import UPath
 
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
 from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.orchestration.records import open_records
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.recommender.encoder_weights import EncoderUnavailable, check_weights, weights_folder
 
@@ -36,7 +39,7 @@ class Finding:
 
 def examine(catalog: Catalog) -> list[Finding]:
     """Everything, in the order in which a person would mend it."""
-    return [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib()), _storage(), _home()]
+    return [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib()), _storage(), _tables(catalog), _home()]
 
 
 def _python() -> Finding:
@@ -85,9 +88,17 @@ def _storage() -> Finding:
     try:
         replace_file(probe, b"writable")
         probe.unlink()
-    except OSError as error:
-        return Finding("storage", False, f"{storage_url()}: {error}", "make it writable, or set HYBRID_STORAGE")
+    except dg.Failure as failure:
+        return Finding("storage", False, f"{storage_url()}, not writable", str(failure.description))
     return Finding("storage", True, f"{storage_url()}, writable")
+
+
+def _tables(catalog: Catalog) -> Finding:
+    store = table_store(catalog)
+    try:
+        return Finding("tables", True, f"{store.url}, {store.verify_all()} tables as they were written")
+    except dg.Failure as failure:
+        return Finding("tables", False, f"{store.url}, one is damaged", str(failure.description))
 
 
 def _home() -> Finding:
@@ -96,4 +107,9 @@ def _home() -> Finding:
         return Finding(
             "Dagster home", False, f"{home} has no dagster.yaml", "set DAGSTER_HOME to the checkout's dagster_home"
         )
-    return Finding("Dagster home", True, str(home))
+    try:
+        with open_records(home) as instance:
+            kept_in = type(instance.run_storage).__name__.removesuffix("RunStorage")
+            return Finding("Dagster home", True, f"{home}, records in {kept_in}, {instance.get_runs_count()} runs")
+    except dg.Failure as failure:
+        return Finding("Dagster home", False, f"{home}, records cannot be opened", str(failure.description))

@@ -58,8 +58,15 @@ class Recommendation:
 
 
 def table(store: TableStore, key: str) -> pl.LazyFrame:
-    """A materialized table by its asset key, as `scores/mf_only`."""
-    return store.scan(dg.AssetKey(key.split("/")))
+    """A materialized table by its asset key, as `scores/mf_only`.
+
+    Raises:
+        dagster.Failure: there is none, or it is damaged.
+    """
+    asset = dg.AssetKey(key.split("/"))
+    lazily = store.scan(asset)
+    store.verify(asset)
+    return lazily
 
 
 def known(name: str, names: Sequence[str], what: str) -> str:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +103,21 @@ def graph(built: Graph, tmp_path: Path) -> Graph:
     shutil.copytree(built.raw, tmp_path / "raw")
     shutil.copytree(built.storage, tmp_path / "data")
     return Graph(quick_catalog(tmp_path / "raw"), str(tmp_path / "data"), tmp_path / "raw")
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a real file system in memory with options such as `size=1m`; again on its folder with `remount,ro`."""
+    folder = tmp_path / "mounted"
+    folder.mkdir()
+
+    def mount(options: str) -> Path:
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"a test may not mount a file system here: {done.stderr.strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

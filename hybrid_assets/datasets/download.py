@@ -72,7 +72,7 @@ def download(url: str, destination: Path, md5: str, on_progress: Progress, *, ba
     return destination
 
 
-class _Busy(Exception):
+class _Busy(ConnectionError):
     """The server answered, but not with the file; worth asking again."""
 
 

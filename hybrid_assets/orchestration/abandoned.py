@@ -5,6 +5,7 @@ Belongs here: finding them and ending them. Does not: trying again, which the se
 """
 
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -49,8 +50,12 @@ def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
                 process = psutil.Process(int(str(told.value)))
                 if process.status() == psutil.STATUS_ZOMBIE:
                     return False
+                if event.timestamp > time.time() + CLOCK_TOLERANCE_SECONDS:
+                    # the clock was set back since: times tell nothing, but any run is a Python process
+                    return any("python" in word for word in process.cmdline()[:1])
                 # a process that began after the run said its number only has the same number
                 return bool(process.create_time() <= event.timestamp + CLOCK_TOLERANCE_SECONDS)
             except psutil.NoSuchProcess:
                 return False
-    return datetime.now(UTC) - record.create_timestamp.astimezone(UTC) < START_TIMEOUT
+    # either way: a clock that was set back must not make it wait for ever
+    return abs(datetime.now(UTC) - record.create_timestamp.astimezone(UTC)) < START_TIMEOUT

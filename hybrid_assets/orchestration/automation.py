@@ -18,6 +18,7 @@ from pathlib import Path
 import dagster as dg
 
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+from hybrid_assets.orchestration.faults import lasting_fault
 from hybrid_assets.orchestration.jobs import REFRESH, Job
 
 # The hash of the raw files that a run was launched for.
@@ -94,20 +95,31 @@ def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     if any(not record.dagster_run.is_finished for record in runs):
         return "a refresh is under way; the files are looked at again when it is over"
     failed_ends: list[float] = []
+    newest_failed = ""
     for record in runs:  # newest first
         run = record.dagster_run
         if run.tags.get(RAW_TAG) != digest:
             break
         if run.status == dg.DagsterRunStatus.SUCCESS:
             return "the last refresh saw these files"
+        newest_failed = newest_failed or run.run_id
         failed_ends.append(record.end_time or 0.0)
     if not failed_ends:
         return None
+    fault = lasting_fault(instance, newest_failed)
+    if fault:
+        return (
+            f"the last refresh failed on what it was given, which trying again does not mend: {fault} (then change the "
+            "files, or launch the job `refresh` by hand)"
+        )
     if len(failed_ends) >= MOST_TRIES:
         return (
             f"{len(failed_ends)} refreshes of these files failed and no more are tried; see the last run's error, mend "
             "it, and change the files or launch the job `refresh` by hand"
         )
     wait = FIRST_RETRY_SECONDS * 2 ** (len(failed_ends) - 1)
-    left = failed_ends[0] + wait - time.time()
-    return f"the last refresh failed; it is tried again in {left:.0f} s" if left > 0 else None
+    passed = time.time() - failed_ends[0]
+    # a failure in the future: the clock was set back, and would be waited for until it is there again
+    if passed < 0 or passed >= wait:
+        return None
+    return f"the last refresh failed; it is tried again in {wait - passed:.0f} s"

@@ -18,6 +18,7 @@ import polars as pl
 
 from hybrid_assets.catalog import settings_digest
 from hybrid_assets.orchestration.checks import Check, Made, check_results, check_specs, refusal
+from hybrid_assets.orchestration.faults import TO_DO, lasting_failure, of_the_network
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
 from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, changes, input_versions
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
@@ -65,8 +66,15 @@ class Step:
         self.context.log.info(message)
 
     def previous(self) -> pl.LazyFrame | None:
-        """The asset's own last table, to carry rows over from; None too where the run is forced."""
-        return self.store.scan(self.key) if self.store.exists(self.key) and not self.forced else None
+        """The asset's own last table, to carry rows over from; None too where the run is forced.
+
+        Raises:
+            dagster.Failure: it is damaged.
+        """
+        if self.forced or not self.store.exists(self.key):
+            return None
+        self.store.verify(self.key)
+        return self.store.scan(self.key)
 
     def progress(self, unit: str) -> Callable[[int, int | None], None]:
         """A callback for long work: (done, total) becomes `1,024 of 9,066 documents, 310/s, 26 s left`."""
@@ -179,47 +187,79 @@ def incremental_asset(
         )
         def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
             store: TableStore = context.resources.io_manager
+            named = {(tags or {}).get("encoder"), (tags or {}).get("model")}
+            forced = not named.isdisjoint(context.run.tags.get(FORCE_TAG, "").split(","))
+            last, made_from, tables = look_up(store)
+            if last and current(last, made_from, forced):
+                yield unchanged(context, store, last, tables)
+                return
+            with store.alone(asset_key, context.log.info) as waited:
+                if waited:  # the other run may have made it, or its inputs
+                    last, made_from, tables = look_up(store)
+                if waited and last and current(last, made_from, forced):
+                    yield unchanged(context, store, last, tables)
+                else:
+                    yield from compute(context, store, forced, last, made_from, tables)
+
+        def look_up(store: TableStore) -> tuple[Stamp | None, dict[str, str], dict[str, pl.LazyFrame | None]]:
+            """The stamp of the table in storage, the versions of the inputs, and the inputs."""
             tables = {
                 name: None if name in optional and not store.exists(input_key) else store.scan(input_key)
                 for name, input_key in upstream.items()
             }
-            with _clear_failures(key):
+            with _clear_failures(key, store, list(upstream.values())):
                 made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
-            last = store.stamp(asset_key)
-            named = {(tags or {}).get("encoder"), (tags or {}).get("model")}
-            forced = not named.isdisjoint(context.run.tags.get(FORCE_TAG, "").split(","))
+            return store.stamp(asset_key), made_from, tables
 
-            def unchanged(stamp: Stamp) -> dg.MaterializeResult[Any]:
-                context.log.info("unchanged, nothing computed")
-                # what was found when the table was made; a check that is newer than the table looks at it now
-                newer = [check for check in checks if check.name not in stamp.checked]
-                kept: dict[str, Any] = {}
+        def current(stamp: Stamp, made_from: Mapping[str, str], forced: bool) -> bool:
+            return not look and not forced and not changes(recipe, stamp, made_from)
+
+        def unchanged(
+            context: dg.AssetExecutionContext,
+            store: TableStore,
+            stamp: Stamp,
+            tables: Mapping[str, pl.LazyFrame | None],
+        ) -> dg.MaterializeResult[Any]:
+            context.log.info("unchanged, nothing computed")
+            # what was found when the table was made; a check that is newer than the table looks at it now
+            newer = [check for check in checks if check.name not in stamp.checked]
+            kept: dict[str, Any] = {}
+            with _clear_failures(key, store, [asset_key]):
                 if newer:
                     table = store.scan(asset_key).collect()
                     stamp = replace(stamp, checked={**stamp.checked, **_problems(newer, Made(table, tables, None))})
                     kept["value"] = StampedTable(table, stamp)
-                return dg.MaterializeResult(
-                    **kept,
-                    data_version=dg.DataVersion(stamp.data_version),
-                    metadata={**_shown(stamp, store.scan(asset_key), columns, dependencies), "cached": True},
-                    check_results=check_results(checks, stamp.checked),
-                )
+                shown = _shown(stamp, store.scan(asset_key), columns, dependencies)
+            return dg.MaterializeResult(
+                **kept,
+                data_version=dg.DataVersion(stamp.data_version),
+                metadata={**shown, "cached": True},
+                check_results=check_results(checks, stamp.checked),
+            )
 
-            if last and not look and not forced and not changes(recipe, last, made_from):
-                yield unchanged(last)
-                return
+        def compute(
+            context: dg.AssetExecutionContext,
+            store: TableStore,
+            forced: bool,
+            last: Stamp | None,
+            made_from: dict[str, str],
+            tables: dict[str, pl.LazyFrame | None],
+        ) -> Iterator[Any]:
+            for input_key in upstream.values():
+                if store.exists(input_key):
+                    store.verify(input_key)
             device = context.resources.gpu.claim(gpu) if gpu else "cpu"
             step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device, forced)
             started = time.monotonic()
-            with _clear_failures(key):
+            with _clear_failures(key, store, [asset_key, *upstream.values()]):
                 computed = function(step, **tables)
+                previous = store.scan(asset_key).collect() if checks and last else None
             _check_columns(key, computed.table, columns)
-            previous = store.scan(asset_key).collect() if checks and last else None
             problems = _problems(checks, Made(computed.table, tables, previous))
             refused = refusal(checks, problems)
             if refused:
                 yield from check_results(checks, problems)
-                raise dg.Failure(f"{key}: not stored, the last table stays: {refused}", allow_retries=False)
+                raise lasting_failure(f"{key}: not stored, the last table stays: {refused}")
             for warning in filter(None, problems.values()):
                 context.log.warning(f"{key}: {warning}")
             stamp = Stamp(
@@ -233,7 +273,7 @@ def incremental_asset(
                 checked=problems,
             )
             if last and not forced and replace(stamp, checked={}) == replace(last, checked={}):
-                yield unchanged(last)
+                yield unchanged(context, store, last, tables)
                 return
             yield dg.MaterializeResult(
                 value=StampedTable(computed.table, stamp),
@@ -263,12 +303,29 @@ def _data_version(store: TableStore, key: dg.AssetKey) -> str:
 
 
 @contextmanager
-def _clear_failures(key: str) -> Iterator[None]:
-    """Errors that tell the user what to do fail the run at once, under their own words."""
+def _clear_failures(key: str, store: TableStore, reads: Sequence[dg.AssetKey]) -> Iterator[None]:
+    """Errors that tell the user what to do fail the run at once, under their own words.
+
+    Args:
+        key: the asset.
+        store: where the tables are.
+        reads: the tables read meanwhile; one that turns out damaged is named.
+    """
     try:
         yield
     except ValueError as error:
-        raise dg.Failure(f"{key}: {error}", allow_retries=False) from error
+        # a server that could not be reached may be there at the next try
+        failure = dg.Failure(f"{key}: {error}") if of_the_network(error) else lasting_failure(f"{key}: {error}")
+        raise failure from error
+    except OSError as error:
+        if error.errno not in TO_DO:
+            raise
+        raise dg.Failure(f"{key}: {error}; {TO_DO[error.errno]}. The last good version stays") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        for read in reads:
+            if store.exists(read):
+                store.verify(read)
+        raise
 
 
 def _check_columns(key: str, table: pl.DataFrame, columns: Mapping[str, str]) -> None:

@@ -14,10 +14,14 @@ from hybrid_assets.catalog import Catalog
 Job = UnresolvedAssetJobDefinition
 
 REFRESH = "refresh"
+# A run whose process was killed is launched again as a whole (run_retries in dagster.yaml): the raw files may be others
+# by now, and what is done costs nothing.
+WHOLE = {"dagster/retry_strategy": "ALL_STEPS"}
 
 BACKFILL = dg.define_asset_job(
     "backfill",
     selection=dg.AssetSelection.all(),
+    tags=WHOLE,
     description="Any part of the graph, as chosen when it is launched; also what `refresh` leaves out.",
 )
 
@@ -37,6 +41,7 @@ def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
     return dg.define_asset_job(
         REFRESH,
         selection=selection,
+        tags=WHOLE,
         description="Bring every asset up to date: what has not changed is not computed again."
         + (f" Left to the job backfill: {', '.join(left_out)}." if left_out else ""),
     )

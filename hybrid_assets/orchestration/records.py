@@ -6,13 +6,18 @@ Belongs here: opening them, and saying what is wrong where that fails. Does not:
 import fcntl
 import os
 import re
+import tempfile
 from pathlib import Path
 from urllib.parse import unquote
 
 import dagster as dg
 
+from hybrid_assets.orchestration.faults import disk_failure
+
 # With SQLAlchemy 2.1 `postgresql://` means psycopg 3, which dagster-postgres does not install.
 POSTGRES = "postgresql+psycopg2://"
+# What the records of a run need at least.
+PROBE_BYTES = 2**20
 
 
 def open_records(home: Path) -> dg.DagsterInstance:
@@ -23,8 +28,9 @@ def open_records(home: Path) -> dg.DagsterInstance:
     """
     settings = home / "dagster.yaml"
     url = os.environ.get("HYBRID_POSTGRES", "")
+    in_postgres = "HYBRID_POSTGRES" in settings.read_text()
     # never the url itself in a message: it holds a password
-    if "HYBRID_POSTGRES" in settings.read_text() and not url.startswith(POSTGRES):
+    if in_postgres and not url.startswith(POSTGRES):
         raise dg.Failure(
             f"{settings} keeps Dagster's records in PostgreSQL; set HYBRID_POSTGRES to "
             f"{POSTGRES}user:password@host/database ({'it begins otherwise' if url else 'it is not set'}), or set "
@@ -35,20 +41,39 @@ def open_records(home: Path) -> dg.DagsterInstance:
         # two commands that start at once in a new home would both create SQLite's tables, and one would fail
         with (home / "opening.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return dg.DagsterInstance.get()
+            instance = dg.DagsterInstance.from_config(str(home))
+            if not in_postgres:
+                _try_writing(home)
+            instance.get_runs(limit=1)
+            return instance
     except ModuleNotFoundError as error:
         raise dg.Failure(
             f"{settings} asks for {error.name}, which is not installed: pip install 'hybrid-assets[postgres]'",
             allow_retries=False,
         ) from error
+    except OSError as error:
+        raise disk_failure(error, error.filename or home, "set DAGSTER_HOME to another home") from error
     except Exception as error:  # whatever the database that the file names raises
         cause = error.__cause__ or error
         reason = _without_password((str(cause).splitlines() or [""])[0], url)
+        to_do = (
+            "Start the database that the file names, or correct the file or HYBRID_POSTGRES"
+            if in_postgres
+            else "See that the disk has room and is writable, or set DAGSTER_HOME to another home; where "
+            f"{home / 'history'} is damaged, move it away: only the history of runs is lost, what is computed stays"
+        )
         raise dg.Failure(
-            f"{settings}: Dagster's records cannot be opened ({type(cause).__name__}: {reason}). Start the database "
-            "that the file names, or correct the file or HYBRID_POSTGRES",
+            f"{settings}: Dagster's records cannot be opened ({type(cause).__name__}: {reason}). {to_do}",
             allow_retries=False,
         ) from error
+
+
+def _try_writing(home: Path) -> None:
+    """SQLite opens what it cannot write to and fails in the middle of a run."""
+    with tempfile.NamedTemporaryFile(dir=home, prefix=".opening-") as probe:
+        probe.write(bytes(PROBE_BYTES))
+        probe.flush()
+        os.fsync(probe.fileno())
 
 
 def _without_password(reason: str, url: str) -> str:

@@ -1,25 +1,35 @@
 """Where tables lie: Parquet files that carry their own provenance, replaced as a whole or not at all.
 
-Belongs here: reading and writing tables and their stamps on any fsspec URL. Does not: deciding whether to compute
-(incremental.py).
+Belongs here: reading, writing and verifying tables and their stamps on any fsspec URL. Does not: deciding whether to
+compute (incremental.py).
 """
 
+import fcntl
+import functools
 import hashlib
 import io
 import json
 import os
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import dagster as dg
 import polars as pl
 from upath import UPath
 
+from hybrid_assets.orchestration.faults import disk_failure
+
 STAMP_KEY = "hybrid_assets"
 HASH_ROWS = 2**16
+LOCAL = ("", "file", "local")
+# What a damaged Parquet file makes the reader raise; a panic is no Exception.
+DAMAGED = (pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, ValueError, TypeError)
+LOOK_AGAIN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -110,11 +120,17 @@ def replace_file(path: UPath, content: bytes) -> None:
     """Write a whole file so that readers see the old one or the new one, never a part.
 
     On a local disk: a temporary name, then a rename. Elsewhere: one PUT of the whole object.
+
+    Raises:
+        dagster.Failure: it cannot be written: a full disk, a read-only one; the old file is still there.
     """
-    if path.protocol in ("", "file", "local"):
-        local = Path(path.path)
+    if path.protocol not in LOCAL:
+        path.fs.pipe_file(path.path, content)
+        return
+    local = Path(path.path)
+    temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
+    try:
         local.parent.mkdir(parents=True, exist_ok=True)
-        temporary = local.with_name(f".{local.name}.{uuid.uuid4().hex}.tmp")
         try:
             with temporary.open("wb") as file:
                 file.write(content)
@@ -123,8 +139,25 @@ def replace_file(path: UPath, content: bytes) -> None:
             os.replace(temporary, local)
         finally:
             temporary.unlink(missing_ok=True)
-    else:
-        path.fs.pipe_file(path.path, content)
+    except OSError as error:
+        raise disk_failure(error, local, "set HYBRID_STORAGE to another place") from error
+
+
+def _damage(file: BinaryIO) -> str:
+    """What is wrong with a table's file, "" where every value is the one that was written."""
+    try:
+        written = json.loads(pl.read_parquet_metadata(file)[STAMP_KEY])["data_version"]
+        file.seek(0)
+        found = content_hash(pl.read_parquet(file))
+    except DAMAGED as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if found == written else f"its content has the hash {found}, what was written had {written}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _local_damage(path: str, _version: tuple[int, ...]) -> str:
+    with open(path, "rb") as file:
+        return _damage(file)
 
 
 class TableStore(dg.ConfigurableIOManager):
@@ -157,7 +190,7 @@ class TableStore(dg.ConfigurableIOManager):
                 f"dagster asset materialize -m hybrid_assets.definitions --select '+{name}'",
                 allow_retries=False,
             )
-        if path.protocol in ("", "file", "local"):
+        if path.protocol in LOCAL:
             return pl.scan_parquet(path.path)
         return pl.scan_parquet(io.BytesIO(path.read_bytes()))
 
@@ -173,12 +206,73 @@ class TableStore(dg.ConfigurableIOManager):
         try:
             with path.open("rb") as file:
                 return Stamp(**json.loads(pl.read_parquet_metadata(file)[STAMP_KEY]))
-        except (pl.exceptions.PolarsError, KeyError, ValueError, TypeError) as error:
-            raise dg.Failure(
-                f"{path} cannot be read as a table of this project ({type(error).__name__}: {error}). "
-                "Delete the file and run again: it will be computed anew",
-                allow_retries=False,
-            ) from error
+        except DAMAGED as error:
+            raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+    def verify(self, key: dg.AssetKey) -> None:
+        """Read every value of an asset's table and compare it with what was written; once a process and version.
+
+        A Parquet reader notices few damaged bytes: most are values like any other.
+
+        Raises:
+            dagster.Failure: the table is damaged; the message names the file and the way out.
+        """
+        path = self.path(key)
+        if path.protocol in LOCAL:
+            found = path.stat()
+            problem = _local_damage(path.path, (found.st_ino, found.st_mtime_ns, found.st_size))
+        else:
+            problem = _damage(io.BytesIO(path.read_bytes()))
+        if problem:
+            raise _damaged(path, problem)
+
+    def verify_all(self) -> int:
+        """`verify` every table that is here; returns how many there are.
+
+        Raises:
+            dagster.Failure: one of them is damaged.
+        """
+        verified = 0
+        for key in self._files():
+            with self.path(key).open("rb") as file, suppress(*DAMAGED):
+                if STAMP_KEY not in pl.read_parquet_metadata(file):
+                    continue  # a file of somebody else
+            self.verify(key)
+            verified += 1
+        return verified
+
+    @contextmanager
+    def alone(self, key: dg.AssetKey, say: Callable[[str], None]) -> Iterator[bool]:
+        """Keep other processes from making the asset's table; yields whether one was at it and had to be waited for.
+
+        The system lets go of a process that is killed. Storage elsewhere than on a local disk has no such lock: there
+        the last to finish stays.
+
+        Raises:
+            dagster.Failure: the storage cannot be written.
+        """
+        root = UPath(self.url)
+        if root.protocol not in LOCAL:
+            yield False
+            return
+        place = Path(root.path) / ".locks" / ".".join(key.path)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            lock = place.open("a+")
+        except OSError as error:
+            raise disk_failure(error, place, "set HYBRID_STORAGE to another place") from error
+        with lock:
+            waiting = False
+            while True:
+                try:
+                    fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except (BlockingIOError, PermissionError):
+                    if not waiting:
+                        say(f"another run is making {key.to_user_string()}; waiting until it is done")
+                    waiting = True
+                    time.sleep(LOOK_AGAIN_SECONDS)
+            yield waiting
 
     def lineage(self, key: dg.AssetKey) -> dict[str, Stamp]:
         """The stamp of an asset and of everything it came from, the asset first; empty where it has no table."""
@@ -228,7 +322,7 @@ class TableStore(dg.ConfigurableIOManager):
         """
         table = self.scan(key).collect()
         place = self.path(key, "") / content_hash(table)
-        local = place.protocol in ("", "file", "local")
+        local = place.protocol in LOCAL
         for name, expected in table.select("file", "sha256").iter_rows():
             file = place / name
             if not file.exists() or hashlib.sha256(content := file.read_bytes()).hexdigest() != expected:
@@ -243,10 +337,8 @@ class TableStore(dg.ConfigurableIOManager):
 
     def stored(self) -> list[dg.AssetKey]:
         """Every asset that has a table here, of the catalog or not; other files are passed over."""
-        root = UPath(self.url)
         found = []
-        for file in sorted(root.rglob("*.parquet"), key=str) if root.exists() else []:
-            key = dg.AssetKey(list(file.relative_to(root).with_suffix("").parts))
+        for key in self._files():
             try:
                 stamp = self.stamp(key)
             except dg.Failure:
@@ -254,6 +346,11 @@ class TableStore(dg.ConfigurableIOManager):
             if stamp and stamp.asset == key.to_user_string():
                 found.append(key)
         return found
+
+    def _files(self) -> list[dg.AssetKey]:
+        root = UPath(self.url)
+        files = sorted(root.rglob("*.parquet"), key=str) if root.exists() else []
+        return [dg.AssetKey(list(file.relative_to(root).with_suffix("").parts)) for file in files]
 
     def delete(self, key: dg.AssetKey) -> None:
         """Delete an asset's table and its files; the table first, so that nothing names files that are gone."""
@@ -275,3 +372,11 @@ class TableStore(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The table of an upstream asset, for assets that are not incremental."""
         return self.scan(context.asset_key)
+
+
+def _damaged(path: UPath, problem: str) -> dg.Failure:
+    return dg.Failure(
+        f"{path} cannot be read as a table of this project ({problem}). Delete the file and run again: it will be "
+        "computed anew",
+        allow_retries=False,
+    )

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -17,13 +17,16 @@ SLEEPER = """
 import sys, time
 import dagster as dg
 
-@dg.asset
+@dg.asset(pool="gpu")
 def slow():
     time.sleep(600)
 
 with dg.DagsterInstance.get() as instance:
     dg.materialize([slow], instance=instance, tags={"hybrid_assets/host": sys.argv[1]} if sys.argv[1] else {})
 """
+
+
+POOLS = "telemetry: {enabled: false}\nconcurrency: {pools: {granularity: op, default_limit: 1}}\n"
 
 
 class Runs:
@@ -51,7 +54,7 @@ class Runs:
 
 @pytest.fixture
 def runs(tmp_path):
-    (tmp_path / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (tmp_path / "dagster.yaml").write_text(POOLS)
     runs = Runs(tmp_path)
     yield runs
     for process in runs.processes:
@@ -60,15 +63,21 @@ def runs(tmp_path):
     runs.instance.dispose()
 
 
+def taken(runs) -> int:
+    return runs.instance.event_log_storage.get_concurrency_info("gpu").active_slot_count
+
+
 def test_a_killed_run_is_ended_and_a_living_one_is_not(runs):
     process = runs.start()
     assert end_abandoned_runs(runs.instance) == []
+    assert taken(runs) == 1
     [run] = runs.under_way()
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert end_abandoned_runs(runs.instance) == [run.run_id]
     ended = runs.instance.get_run_by_id(run.run_id)
     assert ended.status == dg.DagsterRunStatus.FAILURE
+    assert taken(runs) == 0
     assert end_abandoned_runs(runs.instance) == []
 
 
@@ -89,3 +98,28 @@ def test_a_run_of_another_machine_is_not_judged(runs):
     [run] = runs.under_way()
     assert run.tags[HOST_TAG] == "another-machine"
     assert end_abandoned_runs(runs.instance) == []
+
+
+def test_after_the_clock_was_set_back_a_killed_run_is_ended_and_a_living_one_is_not(runs, monkeypatch):
+    process = runs.start()
+    [run] = runs.under_way()
+    monkeypatch.setattr(abandoned.time, "time", lambda: time.mktime((2020, 1, 1, 0, 0, 0, 0, 0, 0)))
+    assert end_abandoned_runs(runs.instance) == []
+    process.kill()
+    process.wait()
+    assert end_abandoned_runs(runs.instance) == [run.run_id]
+
+
+def test_a_run_that_the_clock_puts_in_the_future_and_that_has_no_process_is_ended(runs, monkeypatch):
+    job = dg.define_asset_job("nothing", selection="*").resolve(
+        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
+    )
+    run = runs.instance.create_run_for_job(job)
+
+    class YearsAgo(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2020, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(abandoned, "datetime", YearsAgo)
+    assert end_abandoned_runs(runs.instance) == [run.run_id]

@@ -1,6 +1,7 @@
 """The sensor: launches for content that no good refresh has seen, again after a failure, and not in a tight loop."""
 
 import os
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pytest
 from hybrid_assets.catalog import load_catalog
 from hybrid_assets.orchestration import automation
 from hybrid_assets.orchestration.automation import MOST_TRIES, nightly_schedule, watch_sensor
+from hybrid_assets.orchestration.faults import lasting_failure
 from hybrid_assets.orchestration.jobs import REFRESH, refresh_job
 
 
@@ -21,13 +23,14 @@ class Watch:
         self.instance = instance
         self.cursor: str | None = None
         self.healthy = True
+        self.fault: Exception = RuntimeError("out of order")
         job = refresh_job(load_catalog(), [])
         self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], job=job, seconds=1, on=True)
 
         @dg.asset
         def table() -> None:
             if not self.healthy:
-                raise RuntimeError("out of order")
+                raise self.fault
 
         self.definitions = dg.Definitions(assets=[table], jobs=[job], sensors=[self.sensor])
 
@@ -112,6 +115,37 @@ def test_a_failed_refresh_is_tried_again_later_each_time_and_not_for_ever(watch,
     assert f"{MOST_TRIES} refreshes of these files failed" in skipped(watch.look())
     watch.healthy = True
     watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_a_refresh_that_bad_input_failed_waits_for_other_files(watch):
+    watch.healthy, watch.fault = False, lasting_failure("ratings.csv, line 2: not a number")
+    watch.launch(watch.settled_look())
+    told = skipped(watch.look())
+    assert "ratings.csv, line 2: not a number" in told
+    assert "trying again does not mend" in told
+    watch.healthy = True
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+@pytest.mark.parametrize("back", [3600, 10**7])
+def test_a_clock_that_was_set_back_makes_it_neither_wait_for_ever_nor_loop(watch, monkeypatch, back):
+    watch.healthy = False
+    watch.launch(watch.settled_look())
+    now = time.time() - back
+    monkeypatch.setattr(automation.time, "time", lambda: now)
+    for _ in range(MOST_TRIES - 1):
+        watch.launch(watch.look())  # each of them ends by the true clock, which is ahead for ever
+    assert f"{MOST_TRIES} refreshes of these files failed" in skipped(watch.look())
+
+
+def test_a_file_whose_time_went_back_is_looked_at(watch):
+    watch.launch(watch.settled_look())
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    os.utime(watch.file, (0, 0))
     watch.launch(watch.settled_look())
     assert "saw these files" in skipped(watch.look())
 

@@ -1,11 +1,18 @@
 """The cut-off: what computes and what does not, on a small graph a -> b -> c, a -> d."""
 
+import contextlib
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
+from hybrid_assets.datasets.download import download
+from hybrid_assets.datasets.errors import BadInput, DownloadError
+from hybrid_assets.orchestration.faults import lasting_fault
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -61,6 +68,19 @@ class World:
 
     def table(self, key: str) -> list[int]:
         return TableStore(url=self.url).scan(dg.AssetKey(key)).collect()["x"].to_list()
+
+
+def unreachable() -> DownloadError:
+    """What a download from a port where nobody answers raises."""
+    with pytest.raises(DownloadError) as raised:
+        download(
+            "http://127.0.0.1:1/ratings.zip",
+            Path(tempfile.mkdtemp()) / "x.zip",
+            "0" * 32,
+            lambda done, total: None,
+            backoff_seconds=0.01,
+        )
+    return raised.value
 
 
 @pytest.fixture
@@ -163,3 +183,102 @@ def test_an_input_that_can_be_done_without_arrives_as_none(tmp_path):
     for selection, had in (("user", [False]), ("*", [True])):
         dg.materialize([maker, user], resources={"io_manager": store}, selection=selection)
         assert store.scan(user.key).collect()["had"].to_list() == had
+
+
+def damage(world: World, key: str) -> None:
+    """Flip the first byte of a table that makes other values of it without the reader noticing."""
+    path, written = TableStore(url=world.url).path(dg.AssetKey(key)), world.table(key)
+    good = path.read_bytes()
+    for place in range(4, len(good)):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            if len(world.table(key)) == len(written) and world.table(key) != written:
+                return
+    raise AssertionError("the reader notices every byte")
+
+
+def told(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    return {
+        event.step_key: event.step_failure_data.user_failure_data.description
+        for event in result.all_events
+        if event.is_step_failure
+    }
+
+
+def test_nothing_is_made_from_a_damaged_table_which_is_named(world):
+    damage(world, "b")
+    world.factor = 3
+    result = world.run()
+    file = Path(world.url) / "b.parquet"
+    assert list(told(result)) == ["c"]
+    assert told(result)["c"].startswith(f"{file} cannot be read as a table of this project")
+    assert "Delete the file and run again" in told(result)["c"]
+    assert world.table("c") == [2, 4, 6], "the last good version stays"
+    file.unlink()
+    assert world.run().success
+    assert world.table("c") == [3, 6, 9]
+
+
+def test_rows_of_a_damaged_table_are_not_carried_over(world):
+    @incremental_asset(key="b", group="g", version="2", inputs=["a"], columns={"x": "a number"})
+    def b(step: Step, a: pl.LazyFrame) -> Computed:
+        return Computed(step.previous().collect())
+
+    damage(world, "b")
+    result = dg.materialize(
+        [*(asset for asset in world.assets() if asset.key != b.key), b],
+        resources={"io_manager": TableStore(url=world.url)},
+        raise_on_error=False,
+    )
+    assert str(Path(world.url) / "b.parquet") in told(result)["b"]
+
+
+def test_a_read_only_storage_fails_in_words_and_unchanged_assets_do_not_need_to_write(mount):
+    world = World(str(mount("size=1m")))
+    assert world.run().success
+    mount("remount,ro")
+    assert world.run("b").success
+    world.factor = 3
+    assert "Read-only file system" in told(world.run("c"))["c"]
+    assert world.table("c") == [2, 4, 6]
+    mount("remount,rw")
+    assert world.run().success
+    assert world.table("c") == [3, 6, 9]
+
+
+def test_a_full_storage_fails_in_words_and_the_next_run_finishes(mount):
+    folder = mount("size=256k")
+    world = World(str(folder))
+    assert world.run().success
+    with (folder / "filler").open("wb", buffering=0) as filler:
+        while filler.write(bytes(4096)) == 4096 and shutil.disk_usage(folder).free:
+            pass
+    world.source = [4, 5, 6]
+    result = world.run()
+    assert "No space left on device" in told(result)["a"]
+    assert "free space on that disk, or set HYBRID_STORAGE" in told(result)["a"]
+    assert (world.table("a"), world.table("c")) == ([1, 2, 3], [2, 4, 6])
+    (folder / "filler").unlink()
+    assert world.run().success
+    assert world.table("c") == [8, 10, 12]
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        (BadInput("ratings.csv, line 7: not a number"), True),
+        (DownloadError("https://example.org: not the published file"), True),
+        (unreachable(), False),
+    ],
+)
+def test_bad_input_is_told_from_a_server_that_may_be_back(tmp_path, error, lasting):
+    @incremental_asset(key="a", group="g", version="1", columns={"x": "a number"})
+    def a(step: Step) -> Computed:
+        raise error
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize(
+            [a], resources={"io_manager": TableStore(url=str(tmp_path))}, raise_on_error=False, instance=instance
+        )
+        assert told(result)["a"] == f"a: {error}"
+        assert lasting_fault(instance, result.run_id) == (f"a: {error}" if lasting else None)

@@ -1,6 +1,19 @@
 """Tables on disk: whole or not there at all, and with what made them inside."""
 
+import contextlib
+import io
+import random
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from subprocess import PIPE
+
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -62,18 +75,118 @@ def test_a_damaged_file_is_named_with_the_way_out(tmp_path, content):
     assert "Delete the file" in failure.value.description
 
 
-def test_a_write_that_fails_leaves_the_last_good_version_and_no_litter(tmp_path, monkeypatch):
-    path = UPath(tmp_path) / "a.parquet"
-    replace_file(path, b"good")
+def refused(store: TableStore, key: dg.AssetKey = KEY) -> str:
+    with pytest.raises(dg.Failure) as failure:
+        store.verify(key)
+    return str(failure.value.description)
 
-    def full_disk(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hybrid_assets.orchestration.storage.os.fsync", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        replace_file(path, b"half of the new")
-    assert path.read_bytes() == b"good"
-    assert [file.name for file in tmp_path.iterdir()] == ["a.parquet"]
+def stamped(table: pl.DataFrame = TABLE) -> StampedTable:
+    return StampedTable(table, replace(STAMP, data_version=content_hash(table)))
+
+
+@pytest.mark.parametrize("url", ["{folder}", "memory://{folder}"])
+def test_every_damaged_byte_of_a_table_is_noticed_and_the_file_named(tmp_path, url):
+    store = TableStore(url=url.format(folder=tmp_path))
+    values = np.random.default_rng(1).normal(size=(500, 4)).astype(np.float32)
+    table = pl.DataFrame({"id": range(500), "vector": values}, schema_overrides={"vector": pl.Array(pl.Float32, 4)})
+    store.handle_output(dg.build_output_context(asset_key=KEY), stamped(table))
+    store.verify(KEY)
+    good = store.path(KEY).read_bytes()
+    footer = int.from_bytes(good[-8:-4], "little") + 8
+    # the values themselves: the ids, then the vectors, which are stored as they are
+    whole = pl.read_parquet(io.BytesIO(good))
+    silent = 0
+    for place in random.Random(7).sample(range(100, len(good) - footer), 40):
+        bad = bytearray(good)
+        bad[place] ^= 0x55
+        with contextlib.suppress(pl.exceptions.PolarsError):
+            if pl.read_parquet(io.BytesIO(bytes(bad))).equals(whole):
+                continue  # a byte that means nothing
+            silent += 1
+        replace_file(store.path(KEY), bytes(bad))
+        told = refused(store)
+        assert str(store.path(KEY)) in told, place
+        assert "Delete the file and run again" in told
+    assert silent > 10, "the reader alone would have noticed"
+    replace_file(store.path(KEY), good)
+    store.verify(KEY)
+
+
+def test_verifying_everything_passes_over_files_of_somebody_else(tmp_path):
+    store = TableStore(url=str(tmp_path))
+    store.handle_output(dg.build_output_context(asset_key=KEY), stamped())
+    TABLE.write_parquet(tmp_path / "mine.parquet")
+    assert store.verify_all() == 1
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 and then something cut off")
+    with pytest.raises(dg.Failure, match=r"broken\.parquet"):
+        store.verify_all()
+
+
+def last_good_stays(folder: Path) -> None:
+    assert (folder / "a.parquet").read_bytes() == b"good"
+    assert [file.name for file in folder.iterdir()] == ["a.parquet"]
+
+
+def test_a_full_disk_leaves_the_last_good_version_and_no_litter(mount):
+    folder = mount("size=64k")
+    replace_file(UPath(folder) / "a.parquet", b"good")
+    with pytest.raises(dg.Failure, match=r"a\.parquet: cannot be written \(No space left.*free space"):
+        replace_file(UPath(folder) / "a.parquet", bytes(2**17))
+    last_good_stays(folder)
+    replace_file(UPath(folder) / "a.parquet", b"there is room for this")
+
+
+def test_a_read_only_disk_is_named_and_keeps_the_last_good_version(mount):
+    folder = mount("size=64k")
+    replace_file(UPath(folder) / "a.parquet", b"good")
+    mount("remount,ro")
+    with pytest.raises(
+        dg.Failure, match=r"\(Read-only file system\); make that file system writable, or set HYBRID_STO"
+    ):
+        replace_file(UPath(folder) / "a.parquet", b"new")
+    last_good_stays(folder)
+    with pytest.raises(dg.Failure, match="Read-only"), TableStore(url=str(folder)).alone(KEY, print):
+        pass
+
+
+def test_a_file_that_may_not_grow_leaves_the_last_good_version(tmp_path):
+    replace_file(UPath(tmp_path) / "a.parquet", b"good")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))
+    try:
+        with pytest.raises(dg.Failure, match=r"\(File too large\).*ulimit -f"):
+            replace_file(UPath(tmp_path) / "a.parquet", bytes(4096))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    last_good_stays(tmp_path)
+
+
+HOLDER = """
+import sys, dagster as dg
+from hybrid_assets.orchestration.storage import TableStore
+with TableStore(url=sys.argv[1]).alone(dg.AssetKey(["scores", "mf_only"]), print):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("end", ["done", "killed"])
+def test_one_process_at_a_time_makes_a_table_and_a_killed_one_holds_nothing(tmp_path, end):
+    store, said = TableStore(url=str(tmp_path)), []
+    with store.alone(KEY, said.append) as waited:
+        assert not waited
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdin=PIPE, stdout=PIPE)
+    assert holder.stdout.readline() == b"held\n"
+    with store.alone(dg.AssetKey("another"), said.append) as waited:
+        assert not waited
+    ending = threading.Timer(0.5, holder.stdin.close if end == "done" else holder.kill)
+    ending.start()
+    with store.alone(KEY, said.append) as waited:
+        assert waited
+        assert holder.wait(10) == (0 if end == "done" else -signal.SIGKILL)
+    assert said == ["another run is making scores/mf_only; waiting until it is done"]
+    holder.stdout.close()
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,65 @@
+"""Dagster's records that cannot be opened: one sentence with what to do, before anything runs."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from hybrid_assets.orchestration.records import open_records
+
+HOME = Path(__file__).parents[2] / "dagster_home"
+
+
+def home_in(folder: Path) -> Path:
+    shutil.copy(HOME / "dagster.yaml", folder)
+    return folder
+
+
+def refused(home: Path) -> str:
+    with pytest.raises(dg.Failure) as failure:
+        open_records(home)
+    told = str(failure.value.description)
+    assert "\n" not in told
+    return told
+
+
+def test_records_are_made_and_opened(tmp_path):
+    home = home_in(tmp_path)
+    with open_records(home) as instance:
+        assert instance.get_runs() == []
+    with open_records(home) as instance:
+        assert instance.run_retries_max_retries == 1
+    assert {file.name for file in home.iterdir() if file.is_file()} == {"dagster.yaml", "opening.lock"}
+
+
+def test_a_read_only_home_is_named(mount):
+    home = home_in(mount("size=8m"))
+    open_records(home).dispose()
+    mount("remount,ro")
+    told = refused(home)
+    assert told.startswith(str(home))
+    assert "make that file system writable, or set DAGSTER_HOME to another home" in told
+
+
+def test_a_full_home_is_noticed_before_a_run_starts(mount):
+    home = home_in(mount("size=512k"))
+    assert "free space on that disk, or set DAGSTER_HOME to another home" in refused(home)
+
+
+@pytest.mark.parametrize("damage", ["not a database", "no table"])
+def test_damaged_records_can_be_moved_away(tmp_path, damage):
+    home = home_in(tmp_path)
+    open_records(home).dispose()
+    [file] = (home / "history").glob("runs.db")
+    if damage == "not a database":
+        for one in (home / "history").glob("runs.db*"):
+            one.write_bytes(b"not a database, and long enough to be looked at: " * 100)
+    else:
+        with sqlite3.connect(file) as database:
+            database.execute("DROP TABLE runs")
+    told = refused(home)
+    assert f"where {home / 'history'} is damaged, move it away" in told
+    shutil.rmtree(home / "history")
+    open_records(home).dispose()

@@ -1,0 +1,75 @@
+"""The doctor opens Dagster's records and reads the tables; each problem is one line with its fix."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+from conftest import quick_catalog
+
+from hybrid_assets.definitions import table_store
+from hybrid_assets.doctor import Finding, examine
+from hybrid_assets.orchestration.storage import Stamp, StampedTable, content_hash, replace_file
+
+HOMES = Path(__file__).parents[1] / "dagster_home"
+KEY = dg.AssetKey("ratings")
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """A storage with one table, and a home whose records are in SQLite."""
+    (tmp_path / "home").mkdir()
+    shutil.copy(HOMES / "dagster.yaml", tmp_path / "home")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HYBRID_STORAGE", str(tmp_path / "data"))
+    catalog = quick_catalog(tmp_path)
+    table = pl.DataFrame({"x": range(1000)})
+    stamp = Stamp("ratings", "1", {}, content_hash(table))
+    store = table_store(catalog)
+    store.handle_output(dg.build_output_context(asset_key=KEY), StampedTable(table, stamp))
+    return catalog, store, tmp_path / "home"
+
+
+def found(catalog, subject: str) -> Finding:
+    [finding] = [finding for finding in examine(catalog) if finding.subject == subject]
+    return finding
+
+
+def test_tables_and_records_are_opened(machine):
+    catalog, store, home = machine
+    assert found(catalog, "tables") == Finding("tables", True, f"{store.url}, 1 tables as they were written")
+    assert found(catalog, "Dagster home") == Finding("Dagster home", True, f"{home}, records in Sqlite, 0 runs")
+
+
+def test_a_table_that_is_not_what_its_stamp_says_is_named(machine):
+    catalog, store, _ = machine
+    stamp = replace(store.stamp(KEY), data_version="another")
+    other = StampedTable(pl.DataFrame({"x": range(1000)}), stamp)
+    store.handle_output(dg.build_output_context(asset_key=KEY), other)
+    finding = found(catalog, "tables")
+    assert not finding.ok
+    assert str(store.path(KEY)) in finding.fix
+    assert "Delete the file and run again" in finding.fix
+
+
+def test_records_that_cannot_be_opened_are_one_line_with_the_fix(machine, monkeypatch):
+    catalog, _, home = machine
+    monkeypatch.delenv("HYBRID_POSTGRES", raising=False)
+    shutil.copy(HOMES / "postgres" / "dagster.yaml", home)
+    finding = found(catalog, "Dagster home")
+    assert not finding.ok
+    assert "set HYBRID_POSTGRES to postgresql+psycopg2://" in finding.fix
+    assert "\n" not in finding.found + finding.fix
+
+
+def test_a_storage_that_cannot_be_written_is_one_line_with_the_fix(machine, monkeypatch, mount):
+    catalog, _, _ = machine
+    folder = mount("size=64k")
+    replace_file(table_store(catalog, str(folder)).path(KEY), b"x")
+    mount("remount,ro")
+    monkeypatch.setenv("HYBRID_STORAGE", str(folder))
+    finding = found(catalog, "storage")
+    assert not finding.ok
+    assert "make that file system writable, or set HYBRID_STORAGE to another place" in finding.fix
