@@ -52,16 +52,33 @@ class FolderSettings(_Settings):
 
 
 class SplitSettings(_Settings):
-    """How ratings are divided into train, validation and test: at random within each user."""
+    """How ratings are divided into train, validation and test; docs/evaluation.md says what each kind promises."""
 
+    kind: Literal["random", "leave_last_out", "temporal", "user_folds"] = "random"
+    """`random`: within each user (the paper). `leave_last_out`: each user's last rating is test. `temporal`: all that
+    comes after one moment is. `user_folds`: as `random`, but only of the users of one fold."""
     test_share: Share = 0.2
-    """Share of each user's ratings that goes to the test part."""
+    """Share of each user's ratings that goes to the test part; of all ratings in `temporal`."""
     min_ratings: Annotated[int, Field(ge=2)] = 5
-    """A user with fewer ratings stays whole in train."""
+    """A user with fewer ratings stays whole in train; not of account in `temporal`."""
     validation_share: Share = 0.2
     """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the split."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """`user_folds`: parts that the users are dealt into."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """`user_folds`: the part that is judged, from 0; validation is of the next."""
+
+    @property
+    def in_words(self) -> str:
+        """The test part, for people."""
+        if self.kind == "leave_last_out":
+            return "last rating of each user"
+        if self.kind == "temporal":
+            return f"temporal, the last {self.test_share:g} of all ratings"
+        fold = f"fold {self.fold} of {self.folds} of the users, " if self.kind == "user_folds" else ""
+        return f"{fold}random per user, {self.test_share:g} test, seed {self.seed}"
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> "SplitSettings":
@@ -71,6 +88,8 @@ class SplitSettings(_Settings):
                     f"{name} = {share} would leave nothing of a user with {self.min_ratings} ratings; "
                     "lower it, or raise min_ratings"
                 )
+        if self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold} is not there: folds = {self.folds} are counted from 0")
         return self
 
 
