@@ -416,6 +416,24 @@ class StackerSettings(_Settings):
     """Seed of the folds and of both draws."""
 
 
+class RerankSettings(_Settings):
+    """How a system's lists are put into another order; docs/evaluation.md shows what it costs."""
+
+    method: Literal["mmr", "popularity"]
+    """`mmr`: away from what the list already holds (Carbonell & Goldstein 1998), by the cosine of `encoder`.
+    `popularity`: away from what many have rated, by the logarithm of their number (Menon et al. 2021)."""
+    weight: Annotated[float, Field(gt=0, lt=1)]
+    """Of the penalty, against 1 - weight of the score min-max scaled over the list."""
+    encoder: Name | None = None
+    """For `mmr`: a name under [encoders]."""
+
+    @model_validator(mode="after")
+    def _mmr_has_an_encoder(self) -> "RerankSettings":
+        if (self.method == "mmr") != (self.encoder is not None):
+            raise ValueError("method = 'mmr' and encoder = '<name>' go together")
+        return self
+
+
 class SystemSettings(_Settings):
     """A named way to rank: models, encoders, or both and a fusion."""
 
@@ -436,6 +454,8 @@ class SystemSettings(_Settings):
     """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
     stacker: StackerSettings | None = None
     """How `stacked` learns; None: its defaults."""
+    rerank: RerankSettings | None = None
+    """What is done to the order of its evaluation.list_length movies; None: nothing."""
     published: PublishedRow | None = None
     """The paper's figures for this system, shown beside ours on ml-latest-small."""
 
@@ -450,9 +470,15 @@ class SystemSettings(_Settings):
         return self.encoders or ((self.encoder,) if self.encoder else ())
 
     @property
+    def needed_encoders(self) -> tuple[str, ...]:
+        """The encoders without which it has no lists: its content branches, and what it is re-ranked by."""
+        reranked_by = (self.rerank.encoder,) if self.rerank and self.rerank.encoder else ()
+        return tuple(dict.fromkeys((*self.encoder_names, *reranked_by)))
+
+    @property
     def kind(self) -> Literal["hybrid", "collaborative", "content"]:
         """What it is made of: models and encoders, models alone, or encoders alone."""
-        if self.model_names and self.encoder_names:
+        if self.model_names and self.needed_encoders:
             return "hybrid"
         return "collaborative" if self.model_names else "content"
 
@@ -478,6 +504,8 @@ class SystemSettings(_Settings):
             raise ValueError('fusion "stacked" takes its candidates from models; name at least one')
         if self.fusion == "stacked" and "context" in branches:
             raise ValueError('in "stacked", context is what is known of user and film; rename that branch')
+        if self.rerank is not None and "rerank" in branches:
+            raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
         if self.stacker is not None and self.fusion != "stacked":
             raise ValueError('stacker is of account for fusion = "stacked" alone; leave it out')
         return self
@@ -514,6 +542,16 @@ class Catalog(_Settings):
         models = [self.models[name].algorithm for name in system.model_names]
         return models == ["most_popular"] and not system.encoder_names
 
+    def reranked(self) -> dict[str, str]:
+        """Re-ranked system -> the system with the same settings but for `rerank`, where the catalog has it."""
+        plain = {name: it.model_dump(exclude={"published", "rerank"}) for name, it in self.systems.items()}
+        return {
+            name: base
+            for name, it in self.systems.items()
+            for base, other in self.systems.items()
+            if it.rerank and not other.rerank and plain[name] == plain[base]
+        }
+
     @model_validator(mode="after")
     def _names_refer_to_entries(self) -> "Catalog":
         if self.dataset == "folder" and self.folder is None:
@@ -528,6 +566,8 @@ class Catalog(_Settings):
             references += [(f"systems.{name}.{setting}", model, self.models) for model in system.model_names]
             setting = "encoders" if system.encoders else "encoder"
             references += [(f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names]
+            if system.rerank and system.rerank.encoder:
+                references.append((f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders))
             tuned = [it for it in system.encoder_names if it in self.encoders and self.encoders[it].tuning]
             if system.fusion == "stacked" and tuned:
                 raise ValueError(

@@ -102,10 +102,10 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
 
 
 def _why_missing(catalog: Catalog, system: SystemSettings, gpu_gib: float) -> str:
-    need = max((catalog.encoders[name].gpu_gib for name in system.encoder_names), default=0.0)
+    need = max((catalog.encoders[name].gpu_gib for name in system.needed_encoders), default=0.0)
     if need > gpu_gib:
         return f"needs a GPU with {need:g} GiB: not materialized here"
-    on_request = [name for name in system.encoder_names if not catalog.encoders[name].refresh]
+    on_request = [name for name in system.needed_encoders if not catalog.encoders[name].refresh]
     if on_request:
         return f"not materialized: hybrid-assets backfill {' '.join(on_request)}"
     return "not materialized: hybrid-assets run"
@@ -119,7 +119,7 @@ def _state(store: TableStore, name: str, catalog: Catalog, why_missing: str) -> 
         now = store.stamp(dg.AssetKey(shared))
         versions = {stamp.inputs[shared] for stamp in made_from.values() if shared in stamp.inputs}
         if now is not None and versions - {now.data_version}:
-            encoders = catalog.systems[name].encoder_names
+            encoders = catalog.systems[name].needed_encoders
             command = " ".join(["backfill", *encoders]) if encoders else "run"
             return f"stale, made from other {shared}: hybrid-assets {command}"
     return MATERIALIZED

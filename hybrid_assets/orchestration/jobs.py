@@ -54,6 +54,6 @@ def _branch(catalog: Catalog, encoder: str) -> dg.AssetSelection:
     """What is made with an encoder: its own assets and those of the systems that use it."""
     branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", encoder)
     for name, system in catalog.systems.items():
-        if encoder in system.encoder_names:
+        if encoder in system.needed_encoders:
             branch = branch | dg.AssetSelection.tag("system", name)
     return branch
