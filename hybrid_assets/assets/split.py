@@ -12,7 +12,6 @@ from hybrid_assets.orchestration.incremental import Computed, Step, incremental_
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.validity import before_own_last, not_later, shared_pairs, shared_users, unknown
 
-
 Parts = tuple[pl.DataFrame, pl.DataFrame]
 
 

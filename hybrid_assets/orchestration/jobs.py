@@ -44,7 +44,7 @@ def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
 
 def backfill_selection(catalog: Catalog, encoders: Sequence[str]) -> dg.AssetSelection:
     """The branches of some encoders, what they are made from, and the tables of all systems that they appear in."""
-    selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "report")
+    selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "strata", "report")
     for encoder in encoders:
         selection = selection | _branch(catalog, encoder).upstream()
     return selection

@@ -62,7 +62,7 @@ def split_ratings(
     if kind in ("leave_last_out", "temporal") and ratings.height > 1 and ratings["timestamp"].n_unique() == 1:
         raise ValueError(
             f"split.kind = {kind!r} orders ratings by time, and all {ratings.height:,} have the timestamp "
-            f"{ratings['timestamp'][0]}; bring a timestamp column, or choose split.kind = \"random\""
+            f'{ratings["timestamp"][0]}; bring a timestamp column, or choose split.kind = "random"'
         )
 
     def divide(table: pl.DataFrame, share: float, judged: int) -> tuple[Rows, Rows]:

@@ -16,7 +16,7 @@ EXPECTED = {
     *(f"factors/{model}" for model in MODELS),
     *("stackers/stacked_minilm", "stackers/stacked"),
     *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
-    *("comparisons", "contrastive_pairs", "encoder_metrics/minilm"),
+    *("comparisons", "strata", "contrastive_pairs", "encoder_metrics/minilm"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 
@@ -115,7 +115,7 @@ def test_a_setting_computes_what_depends_on_it(graph):
     computed = graph.computed()
     assert computed == {
         *("scores/mf_minilm_notebook", "user_metrics/mf_minilm_notebook", "metrics/mf_minilm_notebook"),
-        *("leaderboard", "comparisons", "report"),
+        *("leaderboard", "comparisons", "strata", "report"),
     }
 
 
@@ -195,5 +195,5 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
     assert "not materialized" in row["state"]
     assert graph.computed() == {
         *("scores/popular_minilm", "user_metrics/popular_minilm", "metrics/popular_minilm"),
-        *("leaderboard", "comparisons", "report"),
+        *("leaderboard", "comparisons", "strata", "report"),
     }

@@ -82,7 +82,9 @@ def test_the_same_movies_with_falling_scores_that_are_the_sum_of_their_parts(see
     falling = np.diff(np.where(listed, again.scores, -1e30), axis=1) <= 0
     assert falling.all()
     total = sum(np.where(listed, part, 0) for part in again.branch_parts.values())
-    np.testing.assert_allclose(total[listed], again.scores[listed], rtol=1e-4, atol=1e-4 * np.abs(again.scores[listed]).max())
+    np.testing.assert_allclose(
+        total[listed], again.scores[listed], rtol=1e-4, atol=1e-4 * np.abs(again.scores[listed]).max()
+    )
     assert set(again.branch_parts) == {"one", "two", RERANK}
     for row, item in zip(*np.nonzero(listed), strict=True):
         before = np.flatnonzero(ranking.items[row] == again.items[row, item])[0]
