@@ -46,13 +46,13 @@ def strata_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         current = leaderboard.filter(pl.col("state") == MATERIALIZED).collect()["system"]
         tables = {name: table.collect() for name in current if (table := user_metrics[name]) is not None}
         counts = train_ratings.group_by("movie_id", maintain_order=True).len().collect()["len"].to_numpy()
-        table = strata_table(
+        found = strata_table(
             tables,
             counts.astype("int64"),
             seed=evaluation.seed,
             resamples=evaluation.bootstrap_resamples,
             confidence=evaluation.confidence,
         )
-        return Computed(table, {"systems": len(tables)})
+        return Computed(found, {"systems": len(tables)})
 
     return [strata]

@@ -77,8 +77,9 @@ def split_ratings(
     train_rows, test_rows = divide(ratings, test_share, fold)
     if kind == "temporal" and ratings.height > 1 and len(test_rows) == 0:
         raise ValueError(
-            f"split.kind = 'temporal': the last {test_share:g} of the {ratings.height:,} ratings have one timestamp with "
-            "ratings before them, so no moment divides them; raise split.test_share, or choose another split.kind"
+            f"split.kind = 'temporal': the last {test_share:g} of the {ratings.height:,} ratings have one "
+            "timestamp with ratings before them, so no moment divides them; raise split.test_share, or choose another "
+            "split.kind"
         )
     train, test = ratings[train_rows], ratings[test_rows]
 

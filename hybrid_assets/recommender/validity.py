@@ -37,8 +37,9 @@ def shared_pairs(table: pl.DataFrame, other: pl.DataFrame) -> str:
 
 def not_later(table: pl.DataFrame, before: pl.DataFrame) -> str:
     """Rows that are not later than every row of the other table."""
-    wrong = table.filter(pl.col("timestamp") <= pl.lit(before["timestamp"].max()))
-    return _name(f"not later than {before['timestamp'].max()}", wrong, "user_id", "movie_id", "timestamp")
+    latest = before.select(pl.col("timestamp").max()).item()
+    wrong = table.filter(pl.col("timestamp") <= pl.lit(latest))
+    return _name(f"not later than {latest}", wrong, "user_id", "movie_id", "timestamp")
 
 
 def before_own_last(table: pl.DataFrame, before: pl.DataFrame) -> str:

@@ -1,9 +1,11 @@
 """Small plausible tables for the reports: six systems, one of them without results, and a dozen users."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from hybrid_assets.recommender.comparison import compare
+from hybrid_assets.recommender.strata import strata_table
 
 METRIC_NAMES = [
     "hits",
@@ -18,6 +20,7 @@ METRIC_NAMES = [
     "novelty",
     "diversity",
     "popularity_bias",
+    "miscalibration",
 ]
 PUBLISHED = {"mf_only": (0.049, 0.088, 0.277), "mf_qwen3_4b_lora": (0.056, 0.106, 0.305)}
 # system -> NDCG, precision, recall, list-NDCG, coverage; None: no results.
@@ -45,7 +48,7 @@ def leaderboard_row(system: str, results: tuple[float, ...] | None, state: str) 
         ndcg, precision, recall, ndcg_list, coverage = results
         values = {"hits": round(precision * 15000), "precision": precision, "recall": recall, "ndcg": ndcg}
         values |= {"ndcg_list": ndcg_list, "mrr": 0.31, "map": 0.07, "hit_rate": 0.62, "coverage": coverage}
-        values |= {"novelty": 2.9, "diversity": 0.72, "popularity_bias": 1.4}
+        values |= {"novelty": 2.9, "diversity": 0.72, "popularity_bias": 1.4, "miscalibration": 0.4}
     for metric in METRIC_NAMES:
         value = values.get(metric)
         row[metric] = value
@@ -94,6 +97,11 @@ def user_metrics() -> dict[str, pl.DataFrame]:
         system: users.with_columns(
             (pl.lit(results[0]) * (1 + pl.col("user_id") % 3) / 2).alias("ndcg"),
             (pl.lit(results[2]) * (1 + pl.col("user_id") % 5) / 3).alias("recall"),
+            *(pl.lit(4).alias(f"relevant_{stratum}") for stratum in ("head", "middle", "tail")),
+            *(
+                (pl.col("user_id") % 5 < results[2] * 5 - place).cast(pl.Int64).alias(f"hits_{stratum}")
+                for place, stratum in enumerate(("head", "middle", "tail"))
+            ),
         )
         for system, results in RESULTS.items()
         if results is not None
@@ -162,3 +170,8 @@ def comparisons(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return compare(values, seed=0, resamples=200).with_columns(
         pl.col("system").replace_strict(kinds).alias("kind"), pl.col("other").replace_strict(kinds).alias("other_kind")
     )
+
+
+@pytest.fixture(scope="session")
+def strata(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    return strata_table(user_metrics, np.array([90, 50, 40, 9, 1]), seed=0, resamples=100, confidence=0.95)
