@@ -52,16 +52,33 @@ class FolderSettings(_Settings):
 
 
 class SplitSettings(_Settings):
-    """How ratings are divided into train, validation and test: at random within each user."""
+    """How ratings are divided into train, validation and test; docs/evaluation.md says what each kind promises."""
 
+    kind: Literal["random", "leave_last_out", "temporal", "user_folds"] = "random"
+    """`random`: within each user (the paper). `leave_last_out`: each user's last rating is test. `temporal`: all that
+    comes after one moment is. `user_folds`: as `random`, but only of the users of one fold."""
     test_share: Share = 0.2
-    """Share of each user's ratings that goes to the test part."""
+    """Share of each user's ratings that goes to the test part; of all ratings in `temporal`."""
     min_ratings: Annotated[int, Field(ge=2)] = 5
-    """A user with fewer ratings stays whole in train."""
+    """A user with fewer ratings stays whole in train; not of account in `temporal`."""
     validation_share: Share = 0.2
     """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the split."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """`user_folds`: parts that the users are dealt into."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """`user_folds`: the part that is judged, from 0; validation is of the next."""
+
+    @property
+    def in_words(self) -> str:
+        """The test part, for people."""
+        if self.kind == "leave_last_out":
+            return "last rating of each user"
+        if self.kind == "temporal":
+            return f"temporal, the last {self.test_share:g} of all ratings"
+        fold = f"fold {self.fold} of {self.folds} of the users, " if self.kind == "user_folds" else ""
+        return f"{fold}random per user, {self.test_share:g} test, seed {self.seed}"
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> "SplitSettings":
@@ -71,6 +88,8 @@ class SplitSettings(_Settings):
                     f"{name} = {share} would leave nothing of a user with {self.min_ratings} ratings; "
                     "lower it, or raise min_ratings"
                 )
+        if self.fold >= self.folds:
+            raise ValueError(f"fold = {self.fold} is not there: folds = {self.folds} are counted from 0")
         return self
 
 
@@ -517,6 +536,24 @@ class StackerSettings(_Settings):
     """Seed of the folds and of both draws."""
 
 
+class RerankSettings(_Settings):
+    """How a system's lists are put into another order; docs/evaluation.md shows what it costs."""
+
+    method: Literal["mmr", "popularity"]
+    """`mmr`: away from what the list already holds (Carbonell & Goldstein 1998), by the cosine of `encoder`.
+    `popularity`: away from what many have rated, by the logarithm of their number (Menon et al. 2021)."""
+    weight: Annotated[float, Field(gt=0, lt=1)]
+    """Of the penalty, against 1 - weight of the score min-max scaled over the list."""
+    encoder: Name | None = None
+    """For `mmr`: a name under [encoders]."""
+
+    @model_validator(mode="after")
+    def _mmr_has_an_encoder(self) -> "RerankSettings":
+        if (self.method == "mmr") != (self.encoder is not None):
+            raise ValueError("method = 'mmr' and encoder = '<name>' go together")
+        return self
+
+
 class SystemSettings(_Settings):
     """A named way to rank: models, encoders, or both and a fusion."""
 
@@ -537,6 +574,8 @@ class SystemSettings(_Settings):
     """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
     stacker: StackerSettings | None = None
     """How `stacked` learns; None: its defaults."""
+    rerank: RerankSettings | None = None
+    """What is done to the order of its evaluation.list_length movies; None: nothing."""
     published: PublishedRow | None = None
     """The paper's figures for this system, shown beside ours on ml-latest-small."""
 
@@ -551,9 +590,15 @@ class SystemSettings(_Settings):
         return self.encoders or ((self.encoder,) if self.encoder else ())
 
     @property
+    def needed_encoders(self) -> tuple[str, ...]:
+        """The encoders without which it has no lists: its content branches, and what it is re-ranked by."""
+        reranked_by = (self.rerank.encoder,) if self.rerank and self.rerank.encoder else ()
+        return tuple(dict.fromkeys((*self.encoder_names, *reranked_by)))
+
+    @property
     def kind(self) -> Literal["hybrid", "collaborative", "content"]:
         """What it is made of: models and encoders, models alone, or encoders alone."""
-        if self.model_names and self.encoder_names:
+        if self.model_names and self.needed_encoders:
             return "hybrid"
         return "collaborative" if self.model_names else "content"
 
@@ -579,6 +624,8 @@ class SystemSettings(_Settings):
             raise ValueError('fusion "stacked" takes its candidates from models; name at least one')
         if self.fusion == "stacked" and "context" in branches:
             raise ValueError('in "stacked", context is what is known of user and film; rename that branch')
+        if self.rerank is not None and "rerank" in branches:
+            raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
         if self.stacker is not None and self.fusion != "stacked":
             raise ValueError('stacker is of account for fusion = "stacked" alone; leave it out')
         return self
@@ -617,6 +664,16 @@ class Catalog(_Settings):
         models = [self.models[name].algorithm for name in system.model_names]
         return models == ["most_popular"] and not system.encoder_names
 
+    def reranked(self) -> dict[str, str]:
+        """Re-ranked system -> the system with the same settings but for `rerank`, where the catalog has it."""
+        plain = {name: it.model_dump(exclude={"published", "rerank"}) for name, it in self.systems.items()}
+        return {
+            name: base
+            for name, it in self.systems.items()
+            for base, other in self.systems.items()
+            if it.rerank and not other.rerank and plain[name] == plain[base]
+        }
+
     @model_validator(mode="after")
     def _names_refer_to_entries(self) -> "Catalog":
         if self.dataset == "folder" and self.folder is None:
@@ -631,6 +688,8 @@ class Catalog(_Settings):
             references += [(f"systems.{name}.{setting}", model, self.models) for model in system.model_names]
             setting = "encoders" if system.encoders else "encoder"
             references += [(f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names]
+            if system.rerank and system.rerank.encoder:
+                references.append((f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders))
             tuned = [it for it in system.encoder_names if it in self.encoders and self.encoders[it].tuning]
             if system.fusion == "stacked" and tuned:
                 raise ValueError(
@@ -693,9 +752,9 @@ class Catalog(_Settings):
         return settings.encoder if isinstance(settings, VbprSettings) else None
 
     def encoders_behind(self, system: SystemSettings) -> tuple[str, ...]:
-        """The encoders that a system's scores depend on: its own branches, and those that its models learn from."""
+        """The encoders that a system's lists depend on: those it needs itself, and those that its models learn from."""
         read = [encoder for model in system.model_names if (encoder := self.encoder_of(model))]
-        return tuple(dict.fromkeys([*system.encoder_names, *read]))
+        return tuple(dict.fromkeys([*system.needed_encoders, *read]))
 
     def on_request(self, system: SystemSettings) -> tuple[str, ...]:
         """What `run` leaves out of a system's branches: names to give `hybrid-assets backfill`."""

@@ -19,6 +19,7 @@ from hybrid_assets.assets.report import report_assets
 from hybrid_assets.assets.scores import score_assets
 from hybrid_assets.assets.split import split_assets
 from hybrid_assets.assets.stackers import stacker_assets
+from hybrid_assets.assets.strata import strata_assets
 from hybrid_assets.assets.tuning import tuning_assets
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.environment import storage_url
@@ -61,6 +62,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             *leaderboard_assets(catalog, gpu_gib=here),
             *comparison_assets(catalog),
             *cold_start_assets(catalog),
+            *strata_assets(catalog),
             *report_assets(catalog),
         ],
         jobs=[refresh, BACKFILL],

@@ -8,15 +8,16 @@ from hybrid_assets.assets.stackers import system_tags
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.recommender.genres import genre_shares
 from hybrid_assets.recommender.intervals import summarise
-from hybrid_assets.recommender.metrics import user_metrics
+from hybrid_assets.recommender.metrics import POPULARITY, user_metrics
 from hybrid_assets.recommender.systems import candidates, lists_of, relevant_items
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import align, positions
 from hybrid_assets.recommender.validity import fallen, outside
 
-# counts, bits, and 1 - cosine
-UNBOUNDED = ("hits", "novelty", "diversity")
+# counts, bits, nats, and 1 - cosine
+UNBOUNDED = ("hits", "novelty", "diversity", "miscalibration")
 USER_COLUMNS = {
     "user_id": "a user with a relevant test movie",
     "train_ratings": "ratings of the user in train",
@@ -32,6 +33,9 @@ USER_COLUMNS = {
     "novelty": "mean self-information of the list, bits",
     "diversity": "mean 1 - cosine of the pairs of the list",
     "popularity_bias": "share of the list among the most rated tenth",
+    "miscalibration": "divergence of the list's genres from those the user rated, nats",
+    **{f"relevant_{name}": f"relevant movies of the {name} (thirds of the train ratings)" for name in POPULARITY},
+    **{f"hits_{name}": f"hits of the {name}" for name in POPULARITY},
 }
 
 
@@ -51,12 +55,13 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
     @incremental_asset(
         key=f"user_metrics/{name}",
         group="metrics",
-        version="1",
+        version="2",
         settings=[evaluation.k, evaluation.relevance_threshold],
         inputs={
             "scores": f"scores/{name}",
             "train_ratings": "train_ratings",
             "test_ratings": "test_ratings",
+            "movies": "movies",
             "embeddings": space,
         },
         tags=system_tags(name, system),
@@ -68,6 +73,7 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
             "relevant": [("test_ratings", "rating")],
             "hits": [(f"scores/{name}", "movie_id"), ("test_ratings", "movie_id")],
             "diversity": [(f"scores/{name}", "movie_id"), (space, "vector")],
+            "miscalibration": [(f"scores/{name}", "movie_id"), ("movies", "genres")],
         },
     )
     def per_user(
@@ -75,19 +81,25 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
         scores: pl.LazyFrame,
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
+        movies: pl.LazyFrame,
         embeddings: pl.LazyFrame,
     ) -> Computed:
         pool = candidates(train_ratings.collect())
         users, relevant = relevant_items(test_ratings.collect(), pool, evaluation.relevance_threshold)
         indptr, seen = pool.seen
+        counts = np.diff(indptr)[users]
+        begins = np.cumsum(counts) - counts
+        of_users = np.repeat(indptr[users] - begins, counts) + np.arange(counts.sum())
         table = user_metrics(
             lists_of(scores.collect(), pool, evaluation.k)[users],
             relevant,
             user_ids=pool.user_ids[users],
-            train_ratings=np.diff(indptr)[users],
+            train_ratings=counts,
             item_counts=np.bincount(seen, minlength=len(pool.item_ids)),
             train_users=len(pool.user_ids),
             item_vectors=align(*ids_and_vectors(embeddings.collect(), "movie_id"), pool.item_ids, missing="refuse"),
+            rated=(np.append(begins, counts.sum()), seen[of_users]),
+            genres=genre_shares(movies.collect(), pool.item_ids),
         )
         return Computed(table, {"users": table.height, "hits": int(table["hits"].sum())})
 
@@ -100,7 +112,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
     @incremental_asset(
         key=f"metrics/{name}",
         group="metrics",
-        version="1",
+        version="2",
         settings=[
             evaluation.k,
             evaluation.relevance_threshold,
@@ -129,7 +141,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
         checks=[
             Check(
                 "in_unit_interval",
-                "Every metric but the counts and bits is in [0, 1].",
+                "Every metric but counts, bits, nats and distances is in [0, 1].",
                 lambda made: outside(made.table.filter(~pl.col("metric").is_in(UNBOUNDED)), "value", 0.0, 1.0),
             ),
             Check(

@@ -13,23 +13,18 @@ from hybrid_assets.orchestration.incremental import Computed, Step, incremental_
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.reporting.illustration import illustrate
 from hybrid_assets.reporting.page import report_page
-from hybrid_assets.reporting.plots import (
-    activity_plot,
-    cold_start_plot,
-    leaderboard_plot,
-    paper_figure,
-    recall_coverage_plot,
-)
+from hybrid_assets.reporting.pictures import draw_pictures
 
 VERSIONS_SHOWN = ("cornac", "dagster", "polars", "sentence-transformers", "torch")
 
 
 def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The report."""
-    evaluation = catalog.evaluation
+    evaluation, reranked = catalog.evaluation, catalog.reranked()
     shared = {
         "leaderboard": "leaderboard",
         "comparisons": "comparisons",
+        "strata": "strata",
         "train_ratings": "train_ratings",
         "test_ratings": "test_ratings",
     }
@@ -42,11 +37,11 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     @incremental_asset(
         key="report",
         group="report",
-        version="1",
-        settings=[evaluation, catalog.split],
+        version="2",
+        settings=[evaluation, catalog.split, reranked],
         libraries=["matplotlib"],
         inputs={**shared, **lists, **judged},
-        optional=[*(shared.keys() & {"comparisons", "cold_start"}), *lists, *judged],
+        optional=[*(shared.keys() & {"comparisons", "strata", "cold_start"}), *lists, *judged],
         kinds=frozenset({"html"}),
         columns={"file": "beside the table, in the folder report/", "bytes": "its size", "sha256": "its content"},
     )
@@ -54,13 +49,14 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         step: Step,
         leaderboard: pl.LazyFrame,
         comparisons: pl.LazyFrame | None,
+        strata: pl.LazyFrame | None,
         train_ratings: pl.LazyFrame,
         test_ratings: pl.LazyFrame,
         movies: pl.LazyFrame,
         cold_start: pl.LazyFrame | None = None,
         **tables: pl.LazyFrame | None,
     ) -> Computed:
-        """A self-contained HTML page and its plots: leaderboard, figure 1, who gains, three users' lists."""
+        """A self-contained HTML page and its plots: leaderboard, figure 1, trade-offs, who gains, three lists."""
 
         board = leaderboard.collect()
 
@@ -69,13 +65,15 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             by_system = {name: tables[prefix + name] for name in current}
             return {name: table.collect() for name, table in by_system.items() if table is not None}
 
-        user_metrics = present("users_")
         cold = None if cold_start is None else cold_start.collect()
+        pictures = draw_pictures(board, present("users_"), reranked, cold)
         page = report_page(
             board,
             comparisons=None if comparisons is None else comparisons.collect(),
+            strata=None if strata is None else strata.collect(),
             cold_start=cold,
-            user_metrics=user_metrics,
+            pictures=pictures,
+            reranked=reranked,
             illustrations=illustrate(
                 train_ratings.collect(),
                 test_ratings.collect(),
@@ -87,27 +85,18 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             confidence=evaluation.confidence,
             provenance={
                 "dataset": catalog.dataset,
-                "split": f"{catalog.split.test_share:g} of each user's ratings in test, seed {catalog.split.seed}",
+                "split": catalog.split.in_words,
                 "k": evaluation.k,
                 "relevance threshold": evaluation.relevance_threshold,
                 **{name: importlib.metadata.version(name) for name in VERSIONS_SHOWN},
             },
         )
-        plots = {
-            "leaderboard.png": leaderboard_plot(board),
-            "figure1.png": paper_figure(board),
-            "recall_coverage.png": recall_coverage_plot(board),
-            "activity.png": activity_plot(user_metrics),
-        }
-        if cold is not None:
-            plots["cold_start.png"] = cold_start_plot(cold, evaluation.k)
-        files = {"report.html": page.encode(), **plots}
+        files = {"report.html": page.encode()} | {f"{name}.png": png for name, png in pictures.items()}
         folder = step.store.path(step.key, "")
         for name, content in files.items():
             replace_file(folder / name, content)
         notes = {
-            name.removesuffix(".png"): f"![{name}](data:image/png;base64,{base64.b64encode(content).decode()})"
-            for name, content in plots.items()
+            name: f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})" for name, png in pictures.items()
         }
         rows = [
             {"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.stackers import content_towers, system_tags
-from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
+from hybrid_assets.catalog import Catalog, RerankSettings, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
+from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
 from hybrid_assets.recommender.stacking import CONTEXT, Known, film_years, stacked_ranking
 from hybrid_assets.recommender.systems import (
     Candidates,
@@ -21,8 +23,8 @@ from hybrid_assets.recommender.systems import (
     system_branches,
     zscore_branches,
 )
-from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, model_towers
-from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, ids_and_vectors, model_towers
+from hybrid_assets.recommender.towers import TowerPair, align
 from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
 
 Tables = Mapping[str, pl.LazyFrame]
@@ -44,6 +46,8 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         branch_columns[f"part_{CONTEXT}"] = "what is known of user and film adds to the score"
         for column in [name for name in branch_columns if name.startswith("part_")]:
             branch_columns[column] += f"; NaN below rank {evaluation.k}"
+    if system.rerank:
+        branch_columns[f"part_{RERANK}"] = "what re-ranking takes off the score"
 
     @incremental_asset(
         key=f"scores/{name}",
@@ -110,6 +114,8 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         else:
             branches = _branches(step, system, catalog, train, pool, tables, numbers, notes)
             ranking = rank(branches, pool.seen, evaluation.list_length, progress=step.progress("users"))
+        if system.rerank:
+            ranking = _reranked(system.rerank, ranking, pool, tables)
         table = score_table(ranking, pool)
         return Computed(table, {"users": table["user_id"].n_unique(), **numbers}, notes)
 
@@ -119,7 +125,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
 def _inputs(name: str, system: SystemSettings) -> dict[str, str]:
     inputs = {"train_ratings": "train_ratings"}
     inputs |= {f"factors_{model}": f"factors/{model}" for model in system.model_names}
-    inputs |= {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in system.encoder_names}
+    inputs |= {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in system.needed_encoders}
     if system.fusion == "stacked":
         return inputs | {"movies": "movies", "ranker": f"stackers/{name}"}
     return inputs | {f"profiles_{encoder}": f"profiles/{encoder}" for encoder in system.encoder_names}
@@ -172,6 +178,13 @@ def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
     return stacked_ranking(text, known, size, catalog.evaluation.list_length, explained=catalog.evaluation.k)
 
 
+def _reranked(rerank: RerankSettings, ranking: Ranking, pool: Candidates, tables: Tables) -> Ranking:
+    if rerank.method == "popularity":
+        return less_popular(ranking, np.bincount(pool.seen[1], minlength=len(pool.item_ids)), rerank.weight)
+    embeddings = ids_and_vectors(tables[f"embeddings_{rerank.encoder}"].collect(), "movie_id")
+    return mmr(ranking, align(*embeddings, pool.item_ids, missing="refuse"), rerank.weight)
+
+
 def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, TowerPair]:
     towers = {model: model_towers(tables[f"factors_{model}"], fold) for model in system.model_names}
     for encoder in system.encoder_names:
@@ -187,6 +200,10 @@ def _markdown(tried: pl.DataFrame) -> str:
 
 def _in_words(system: SystemSettings) -> str:
     branches = [*system.model_names, *system.encoder_names]
+    if system.rerank:
+        by = f" over {system.rerank.encoder}" if system.rerank.encoder else ""
+        plain = system.model_copy(update={"rerank": None})
+        return f"{_in_words(plain)}, re-ranked by `{system.rerank.method}`{by} with weight {system.rerank.weight:g}"
     if len(branches) == 1 and system.fusion != "stacked":
         return f"{branches[0]} alone"
     weight = {"zscore": "weights chosen on validation", "stacked": "learned on held-out folds of train"}.get(

@@ -49,7 +49,7 @@ def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
 
 def backfill_selection(catalog: Catalog, names: Sequence[str]) -> dg.AssetSelection:
     """The branches of some encoders and models, what they are made from, and the tables of all systems."""
-    selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "report")
+    selection: dg.AssetSelection = dg.AssetSelection.assets("leaderboard", "comparisons", "strata", "report")
     for name in names:
         selection = selection | _branch(catalog, name).upstream()
     return selection
@@ -59,7 +59,7 @@ def _branch(catalog: Catalog, name: str) -> dg.AssetSelection:
     """What is made with an encoder or a model: its own assets and those of the systems and models that use it."""
     branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", name) | dg.AssetSelection.tag("model", name)
     for system, settings in catalog.systems.items():
-        if name in (*settings.model_names, *settings.encoder_names):
+        if name in (*settings.model_names, *settings.needed_encoders):
             branch = branch | dg.AssetSelection.tag("system", system)
     for model in catalog.models:
         if catalog.encoder_of(model) == name:

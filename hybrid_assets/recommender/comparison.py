@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values
 
 SCHEMA = {
@@ -78,24 +79,16 @@ def compare(
 
 
 def _paired(difference: Values, seed: int, resamples: int, confidence: float) -> dict[str, str | float]:
-    from scipy.stats import bootstrap, ttest_1samp, wilcoxon
+    from scipy.stats import ttest_1samp, wilcoxon
 
     users = len(difference)
     mean = float(difference.mean())
-    result: dict[str, str | float] = {"difference": mean, "low": mean, "high": mean, "users": users}
+    result: dict[str, str | float] = {"difference": mean, "users": users}
     spread = float(difference.std(ddof=1)) if users > 1 else 0.0
     # where every user differs by the same amount, neither the t statistic nor Cohen's d is a number
     result["effect"] = mean / spread if spread > 0 else 0.0
     result["p_t"] = float(ttest_1samp(difference, 0.0).pvalue) if spread > 0 else 1.0
     result["p_wilcoxon"] = float(wilcoxon(difference, zero_method="pratt").pvalue) if difference.any() else 1.0
-    if users > 1:
-        interval = bootstrap(
-            (difference,),
-            np.mean,
-            n_resamples=resamples,
-            confidence_level=confidence,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-        result |= {"low": float(interval.low), "high": float(interval.high)}
+    low, high = mean_interval(difference, seed=seed, resamples=resamples, confidence=confidence)
+    result |= {"low": low, "high": high}
     return result

@@ -26,6 +26,7 @@ MEAN_OF = {
     "novelty": "novelty",
     "diversity": "diversity",
     "popularity_bias": "popularity_bias",
+    "miscalibration": "miscalibration",
 }
 METRICS = ("hits", *MEAN_OF, "coverage")
 # Draws of a user, over resamples, that are held at a time: 16 MiB an array.
@@ -110,6 +111,24 @@ def summarise(
         {"metric": METRICS, "value": value, "low": low, "high": high, "users": np.full(len(METRICS), users)},
         schema_overrides={"users": pl.UInt32},
     )
+
+
+def mean_interval(values: Values, *, seed: int, resamples: int, confidence: float) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean of (users,) values; of a single value, that value twice."""
+    from scipy.stats import bootstrap
+
+    if len(values) == 1:
+        return float(values[0]), float(values[0])
+    interval = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=resamples,
+        batch=max(1, BLOCK_DRAWS // len(values)),
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
 
 
 def _times_drawn(rows: Index, users: int) -> Values:

@@ -27,6 +27,10 @@ Csr = tuple[Index, Index]
 POPULAR_SHARE = 0.1
 # Numbers that diversity gathers at a time: 32 MiB in float32.
 BLOCK_NUMBERS = 2**23
+# Strata of movies by how often they are rated, the most rated first.
+POPULARITY = ("head", "middle", "tail")
+# How much of the user's own distribution is mixed into the list's, so that a genre it lacks costs something finite.
+CALIBRATION_MIX = 0.01
 # How far from 1 the length of a float32 vector may be that was normalised.
 UNIT_TOLERANCE = 1e-3
 
@@ -169,6 +173,20 @@ def popularity_bias(lists: Index, item_counts: Index) -> Values:
     return _list_mean(popular, lists)
 
 
+def popularity_strata(item_counts: Index) -> Index:
+    """Movies by their train ratings, places in POPULARITY: (items,).
+
+    Each stratum holds a third of the train ratings: the head is the few movies that together have the first third, the
+    tail the many that share the last. So about as much can be found in each. A movie on a border belongs to the
+    stratum in which it begins; of movies with equally many ratings those with the smaller index come first.
+    """
+    order = np.argsort(-item_counts, kind="stable")
+    before = np.cumsum(item_counts[order]) - item_counts[order]
+    strata = np.empty(len(item_counts), dtype=np.int64)
+    strata[order] = np.minimum(3 * before // max(int(item_counts.sum()), 1), 2)
+    return strata
+
+
 def diversity(lists: Index, item_vectors: Vectors) -> Values:
     """Intra-list diversity: mean of 1 - cosine over all pairs of a list; 0 for a list of fewer than two. In [0, 2].
 
@@ -202,6 +220,38 @@ def diversity(lists: Index, item_vectors: Vectors) -> Values:
     return result.clip(0.0, 2.0)
 
 
+def miscalibration(lists: Index, rated: Csr, genres: Values) -> Values:
+    """How far the genres of a list are from those of what the user rated in train: Kullback-Leibler divergence, nats.
+
+    sum_g p(g) log(p(g) / q~(g)), p the mean of the genre shares of what the user rated, q that of the list, q~ = 0.99
+    q + 0.01 p. In [0, log(100)]: 0 is a list of the same genres in the same shares; an empty list has log(100).
+    Source: Steck, "Calibrated recommendations", RecSys 2018; all ratings weighing alike.
+
+    Args:
+        lists: as above.
+        rated: CSR of what each user rated in train, at least one each.
+        genres: (items, genres) shares of each item, rows summing to 1 (genres.genre_shares).
+
+    Raises:
+        ValueError: a user has rated nothing.
+    """
+    from scipy.sparse import csr_matrix
+
+    indptr, items = rated
+    counts = np.diff(indptr)
+    if (counts == 0).any():
+        raise ValueError(f"user {np.flatnonzero(counts == 0)[0]} has no train rating, so no genres of one's own")
+    own = csr_matrix((np.ones(len(items)), items, indptr), shape=(len(lists), len(genres))) @ genres / counts[:, None]
+    rows, places = np.nonzero(lists >= 0)
+    listed = np.bincount(rows, minlength=len(lists))
+    entries = csr_matrix((np.ones(len(rows)), (rows, lists[rows, places])), shape=(len(lists), len(genres)))
+    of_list = entries @ genres / np.maximum(listed, 1)[:, None]
+    mixed = (1 - CALIBRATION_MIX) * of_list + CALIBRATION_MIX * own
+    ratio = np.divide(own, mixed, out=np.ones_like(own), where=own > 0)
+    divergence: Values = (own * np.log(ratio)).sum(axis=1)
+    return divergence.clip(min=0.0)
+
+
 def coverage(lists: Index, items: int) -> float:
     """Catalogue coverage: share of the items that are in at least one list. In [0, 1].
 
@@ -226,8 +276,12 @@ def user_metrics(
     item_counts: Index,
     train_users: int,
     item_vectors: Vectors,
+    rated: Csr,
+    genres: Values,
 ) -> pl.DataFrame:
     """Every metric of every evaluated user, one row each, in the order given.
+
+    Relevant and hits also apart by the popularity of the movie (popularity_strata).
 
     Args:
         lists: (users, k) of the evaluated users.
@@ -237,11 +291,17 @@ def user_metrics(
         item_counts: (items,) train ratings of each item.
         train_users: how many users train has, evaluated or not.
         item_vectors: (items, d) unit vectors in which diversity is measured.
+        rated: what each of them rated in train.
+        genres: (items, genres) shares.
 
     Raises:
-        ValueError: as hit_matrix, novelty and diversity.
+        ValueError: as hit_matrix, novelty, diversity and miscalibration.
     """
     hits, counts = hit_matrix(lists, relevant), np.diff(relevant[0])
+    strata = popularity_strata(item_counts)
+    owner = np.repeat(np.arange(len(lists)), counts)
+    of_relevant = np.bincount(owner * 3 + strata[relevant[1]], minlength=3 * len(lists)).reshape(-1, 3)
+    of_hits = [(hits & (strata[lists] == place)).sum(axis=1) for place in range(3)]
     return pl.DataFrame(
         {
             "user_id": user_ids,
@@ -258,6 +318,9 @@ def user_metrics(
             "novelty": novelty(lists, item_counts, train_users),
             "diversity": diversity(lists, item_vectors),
             "popularity_bias": popularity_bias(lists, item_counts),
+            "miscalibration": miscalibration(lists, rated, genres),
+            **{f"relevant_{name}": of_relevant[:, place].astype(np.uint32) for place, name in enumerate(POPULARITY)},
+            **{f"hits_{name}": of_hits[place].astype(np.uint32) for place, name in enumerate(POPULARITY)},
         }
     )
 

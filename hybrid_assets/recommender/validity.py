@@ -35,6 +35,26 @@ def shared_pairs(table: pl.DataFrame, other: pl.DataFrame) -> str:
     return _name("stands in both", table.join(other, on=pairs, how="semi", maintain_order="left"), *pairs)
 
 
+def not_later(table: pl.DataFrame, before: pl.DataFrame) -> str:
+    """Rows that are not later than every row of the other table."""
+    latest = before.select(pl.col("timestamp").max()).item()
+    wrong = table.filter(pl.col("timestamp") <= pl.lit(latest))
+    return _name(f"not later than {latest}", wrong, "user_id", "movie_id", "timestamp")
+
+
+def before_own_last(table: pl.DataFrame, before: pl.DataFrame) -> str:
+    """Rows that are earlier than the last one of the same user in the other table."""
+    last = before.group_by("user_id").agg(pl.col("timestamp").max().alias("last"))
+    wrong = table.join(last, on="user_id", maintain_order="left").filter(pl.col("timestamp") < pl.col("last"))
+    return _name("earlier than the user's last in train", wrong, "user_id", "movie_id", "timestamp")
+
+
+def shared_users(table: pl.DataFrame, other: pl.DataFrame) -> str:
+    """Users who stand in both."""
+    both = table.select("user_id").unique(maintain_order=True).join(other, on="user_id", how="semi")
+    return _name("user stands in both", both.sort("user_id"), "user_id")
+
+
 def empty_texts(table: pl.DataFrame, column: str) -> str:
     """Rows whose text is null or blank."""
     text = pl.col(column)

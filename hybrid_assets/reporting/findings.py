@@ -3,7 +3,7 @@
 Belongs here: sentences, each said only when the table supports it. Does not: markup.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -41,6 +41,35 @@ def findings(leaderboard: pl.DataFrame) -> list[str]:
     sentences = _lead(rows, k) + _against_baseline(rows) + _reproduction(rows, k)
     if waiting:
         sentences.append(f"Without results: {_listed([row['system'] for row in waiting])}; the table says why.")
+    return sentences
+
+
+def reranking(leaderboard: pl.DataFrame, reranked: Mapping[str, str]) -> list[str]:
+    """What each re-ranking costs in NDCG and what it changes beside it, where both systems are measured.
+
+    Args:
+        leaderboard: the leaderboard.
+        reranked: re-ranked system -> the one it was made from.
+    """
+    k = cutoff(leaderboard)
+    rows = measured(leaderboard)
+    sentences = []
+    for again, base in reranked.items():
+        after, before = _named(rows, again), _named(rows, base)
+        if after is None or before is None or not before["ndcg"] > 0:
+            continue
+        lost = (before["ndcg"] - after["ndcg"]) / before["ndcg"]
+        verb = f"costs {lost:.1%}" if lost >= 0 else f"adds {-lost:.1%}"
+        changes = [
+            f"{metric.replace('_', ' ')} {METRICS[metric].text(before[metric])} to "
+            f"{METRICS[metric].text(after[metric])}"
+            for metric in ("coverage", "novelty", "diversity", "popularity_bias", "miscalibration")
+            if number(before[metric]) is not None and number(after[metric]) is not None
+        ]
+        sentences.append(
+            f"Re-ranking {base} as {again} {verb} of its {METRICS['ndcg'].label(k)} "
+            f"({_ndcg(before)} to {_ndcg(after)}): {_listed(changes)}."
+        )
     return sentences
 
 

@@ -108,6 +108,13 @@ _METRICS = [
         "share of the list among the most rated tenth of the movies in train",
         "1: nothing but what everybody watches; a list drawn at random has 0.1.",
     ),
+    Metric(
+        "miscalibration",
+        "Miscalibration@k",
+        3,
+        "Σ over genres p(g) log(p(g) ÷ q(g)), p the genres of what the user rated in train, q of the list (with 1 % p)",
+        "How far a list is from the mix of genres that the user watches, in nats. 0 is the same mix; lower is better.",
+    ),
 ]
 METRICS: Mapping[str, Metric] = {metric.column: metric for metric in _METRICS}
 PUBLISHED = ("precision", "recall", "ndcg_list")

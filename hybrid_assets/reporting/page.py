@@ -21,7 +21,7 @@ from hybrid_assets.reporting.cold_start_tables import (
     unmeasured,
 )
 from hybrid_assets.reporting.comparisons import LEVEL, duel_matrix, hybrid_verdict
-from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE, findings
+from hybrid_assets.reporting.findings import findings, reranking
 from hybrid_assets.reporting.illustration import Illustration
 from hybrid_assets.reporting.leaderboard import (
     METRICS,
@@ -36,13 +36,9 @@ from hybrid_assets.reporting.leaderboard import (
     ordered,
     published,
 )
-from hybrid_assets.reporting.plots import (
-    activity_plot,
-    cold_start_plot,
-    leaderboard_plot,
-    paper_figure,
-    recall_coverage_plot,
-)
+from hybrid_assets.reporting.pictures import activity_order
+from hybrid_assets.reporting.plots import PARETO
+from hybrid_assets.reporting.strata import strata_cells, strata_columns, strata_sentence
 
 _MAIN = ("ndcg", "precision", "recall", "ndcg_list", "hits", "coverage", "popularity_bias")
 _FURTHER = tuple(metric for metric in METRICS if metric not in _MAIN)
@@ -72,8 +68,10 @@ def report_page(
     leaderboard: pl.DataFrame,
     *,
     comparisons: pl.DataFrame | None,
-    cold_start: pl.DataFrame | None = None,
-    user_metrics: Mapping[str, pl.DataFrame],
+    strata: pl.DataFrame | None,
+    cold_start: pl.DataFrame | None,
+    pictures: Mapping[str, bytes],
+    reranked: Mapping[str, str],
     illustrations: Sequence[Illustration],
     relevance_threshold: float,
     confidence: float,
@@ -82,11 +80,11 @@ def report_page(
     """The report as one HTML page that needs no network and runs no script.
 
     Holds the findings in words, the leaderboard with intervals and published values, the matrix of paired
-    comparisons, the plots, the illustration, a
-    glossary of the metrics, and `provenance` (name -> value, shown as given: dataset, split, seed, versions, ...).
-    `user_metrics` is system -> its table, only of measured systems; `confidence` (0..1) is the intervals' coverage.
-    Without `comparisons` or `cold_start` (None: not materialized) their sections are left out. With no measured
-    system the page has no plots of systems and says so.
+    comparisons, the strata, the plots, the illustration, a glossary of the metrics, and `provenance` (name -> value,
+    shown as given: dataset, split, seed, versions, ...). `pictures` are those of pictures.draw_pictures, `reranked` is
+    re-ranked system -> the one it was made from, `confidence` (0..1) is the intervals' coverage. Without `comparisons`,
+    `strata` or `cold_start` (None: not materialized) their sections are left out. With no measured system the page
+    has no plots of systems and says so.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -96,7 +94,11 @@ def report_page(
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     headline, *further = findings(leaderboard)
-    verdict = None if comparisons is None else hybrid_verdict(comparisons, k)
+    measured_names = [row["system"] for row in rows if is_measured(row)]
+    further += [] if comparisons is None else filter(None, [hybrid_verdict(comparisons, k)])
+    further += reranking(leaderboard, reranked)
+    if strata is not None and measured_names:
+        further += filter(None, [strata_sentence(strata, measured_names[0], k)])
     duel_systems, duels = ([], []) if comparisons is None else duel_matrix(comparisons)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(files(__package__).joinpath("report.html.jinja").read_text("utf-8"))
@@ -108,17 +110,19 @@ def report_page(
         relevance_threshold=f"{relevance_threshold:g}",
         confidence=f"{confidence * 100:g}",
         headline=headline,
-        findings=further if verdict is None else [*further, verdict],
+        findings=further,
         duel_systems=duel_systems,
         duels=list(zip(duel_systems, duels, strict=True)),
         duel_level=f"{LEVEL:g}",
+        strata_columns=[] if strata is None else strata_columns(strata, k),
+        strata_rows=[] if strata is None else strata_cells(strata, measured_names),
         main_headings=[METRICS[metric].label(k) for metric in _MAIN],
         main_rows=[_table_row(row, _MAIN) for row in rows],
         further_headings=[METRICS[metric].label(k) for metric in _FURTHER],
         further_rows=[_table_row(row, _FURTHER) for row in rows if is_measured(row)],
         has_published=has_published(rows),
-        plots=_plots(leaderboard, user_metrics, k, confidence),
-        cold=None if cold_start is None else _cold_start(cold_start, k, confidence),
+        plots=_plots(leaderboard, pictures, k, confidence),
+        cold=None if cold_start is None else _cold_start(cold_start, pictures["cold_start"], k, confidence),
         users_shown=[_user(illustration) for illustration in illustrations],
         metrics=[
             (metric.label(k), metric.formula.replace("@k", f"@{k}"), metric.meaning) for metric in METRICS.values()
@@ -150,58 +154,49 @@ def _cell(row: Row, metric: Metric) -> _Cell:
     return _Cell(text, between, paper, difference)
 
 
-def _plots(
-    leaderboard: pl.DataFrame, user_metrics: Mapping[str, pl.DataFrame], k: int, confidence: float
-) -> list[_Plot]:
+def _plots(leaderboard: pl.DataFrame, pictures: Mapping[str, bytes], k: int, confidence: float) -> list[_Plot]:
     rows = measured(leaderboard)
-    if not rows:
-        return []
     ndcg, recall = METRICS["ndcg"].label(k), METRICS["recall"].label(k)
     values = "; ".join(f"{row['system']} {row['ndcg']:.3f}" for row in rows)
-    plots = [
-        _Plot(
+    against = [METRICS[metric].label(k) for metric in PARETO]
+    words = {
+        "leaderboard": (
             f"How well each system ranks: {ndcg}, precision and recall",
             f"Dots are means over users, whiskers {confidence * 100:g} % bootstrap intervals. "
             "Systems without results are left out.",
             f"Dot plot with a row per system, best first. {ndcg}: {values}. The values of all panels are in the table.",
-            _base64(leaderboard_plot(leaderboard)),
         ),
-        _Plot(
+        "figure1": (
             "The paper's Figure 1, for this run",
             f"{METRICS['ndcg_list'].label(k)} is the paper's own NDCG: high whenever the few hits stand early, "
             "so its bars do not compare with the other two."
             + (" A diamond marks what the paper published for that system." if has_published(rows) else ""),
             "Grouped bars of precision, recall and list-NDCG per system, best first. The values are in the table.",
-            _base64(paper_figure(leaderboard)),
         ),
-        _Plot(
-            "Found, and for whom: recall against coverage",
-            "Up: more of the relevant movies are found. Right: more of the catalogue is recommended to somebody.",
-            "Scatter plot with a labelled point per system: "
-            + "; ".join(
-                f"{row['system']} recall {_three(row['recall'])}, coverage {_three(row['coverage'])}" for row in rows
-            )
-            + ".",
-            _base64(recall_coverage_plot(leaderboard)),
+        "pareto": (
+            "What accuracy does not see",
+            "Up: more accurate. Right: more of the catalogue, less known movies, lists that vary more, fewer of the "
+            "most popular, genres closer to what the user rated. On the line, more of one costs some of the other; a "
+            "system below it is beaten in both. An arrow leads to the same lists, re-ranked: its fall is the cost.",
+            f"Scatter plots of {ndcg} against {', '.join(against)}, a point per system; the values are in the tables.",
         ),
-    ]
-    shown = {system: user_metrics[system] for system in _activity_order(rows) if system in user_metrics}
-    if any(table.height for table in shown.values()):
-        plots.append(
-            _Plot(
-                "For whom it works: by how many ratings the user has in train",
-                f"{ndcg} and {recall}. Users fall into bins of about equal size; whiskers are the mean "
-                "\N{PLUS-MINUS SIGN} 1.96 standard errors. Where a user has more than "
-                f"{k} relevant movies, {recall} cannot reach 1.",
-                f"Two line plots of {ndcg} and {recall} over bins of users by their number of train ratings, "
-                f"a line per system: {', '.join(shown)}.",
-                _base64(activity_plot(shown)),
-            )
-        )
-    return plots
+        "activity": (
+            "For whom it works: by how many ratings the user has in train",
+            f"{ndcg} and {recall}. Users fall into bins of about equal size; whiskers are the mean "
+            f"\N{PLUS-MINUS SIGN} 1.96 standard errors. Where a user has more than {k} relevant movies, {recall} "
+            "cannot reach 1.",
+            f"Two line plots of {ndcg} and {recall} over bins of users by their number of train ratings, "
+            f"a line per system: {', '.join(activity_order(rows))}.",
+        ),
+    }
+    return [_Plot(*said, _base64(pictures[name])) for name, said in words.items() if name in pictures]
 
 
-def _cold_start(rows: pl.DataFrame, k: int, confidence: float) -> dict[str, Any]:
+def _base64(picture: bytes) -> str:
+    return base64.b64encode(picture).decode("ascii")
+
+
+def _cold_start(rows: pl.DataFrame, picture: bytes, k: int, confidence: float) -> dict[str, Any]:
     verdict = new_movie_verdict(rows, k)
     told = "; ".join(f"{system} {cells[0]}" for system, _, cells in movie_rows(rows))
     return {
@@ -215,15 +210,9 @@ def _cold_start(rows: pl.DataFrame, k: int, confidence: float) -> dict[str, Any]
             f"Dots and lines are means over users, whiskers {confidence * 100:g} % bootstrap intervals.",
             f"Two panels: NDCG@{k} of each system among new movies ({told}), and a line per system over the number "
             "of known ratings of a new user. The values are in the tables.",
-            _base64(cold_start_plot(rows, k)),
+            _base64(picture),
         ),
     }
-
-
-def _activity_order(rows: Sequence[Row]) -> list[str]:
-    """Systems, best first, but the two baselines right after the leader: the plot names only its first seven."""
-    names = [row["system"] for row in rows]
-    return sorted(names, key=lambda name: (name != names[0], name not in (BASELINE, PAPER_BASELINE), names.index(name)))
 
 
 def _user(illustration: Illustration) -> dict[str, Any]:
@@ -244,12 +233,3 @@ def _user(illustration: Illustration) -> dict[str, Any]:
             for system, table in illustration.listed.items()
         ],
     }
-
-
-def _three(value: float | None) -> str:
-    shown = number(value)
-    return "unknown" if shown is None else f"{shown:.3f}"
-
-
-def _base64(png: bytes) -> str:
-    return base64.b64encode(png).decode("ascii")

@@ -77,6 +77,9 @@ STYLE = {
 DPI = 160
 WIDTH = 8.4
 ACTIVITY_BINS = 5
+# What stands against accuracy; of the falling ones less is better.
+PARETO = ("coverage", "novelty", "diversity", "popularity_bias", "miscalibration")
+PARETO_FALLING = ("popularity_bias", "miscalibration")
 # Where a point's name may stand, best first: (distance in points, direction across, direction up).
 NAME_PLACES = [
     (far, across, up)
@@ -185,28 +188,78 @@ def paper_figure(leaderboard: pl.DataFrame) -> bytes:
         return _png(figure)
 
 
-def recall_coverage_plot(leaderboard: pl.DataFrame) -> bytes:
-    """PNG of recall at k against catalogue coverage: a labelled point per measured system.
+def pareto_plot(leaderboard: pl.DataFrame, reranked: Mapping[str, str]) -> bytes:
+    """PNG of NDCG at k against what accuracy does not see: one panel each, a point per measured system.
 
-    Up and right is better: relevant movies found, and not the same few movies for everyone.
+    Up is more accurate, right is more of the other (the axes of PARETO_FALLING run backwards). The line joins the
+    systems that no other one beats in both; they are named, the others are small and grey. An arrow leads from a
+    system to its re-ranked one.
+
+    Args:
+        leaderboard: the leaderboard.
+        reranked: re-ranked system -> the one it was made from.
 
     Raises:
         ValueError: no system is measured, or the rows do not share one k.
     """
     rows, k = _rows(leaderboard), cutoff(leaderboard)
-    rows = [row for row in rows if number(row["recall"]) is not None and number(row["coverage"]) is not None]
-    with _figure(WIDTH, 4.9) as figure:
-        axes = figure.subplots()
-        for row in rows:
-            axes.plot([row["coverage"]], [row["recall"]], "o", color=BLUE, markersize=6, clip_on=False, zorder=3)
-        # Room for names beyond the furthest points; the floor is for a table of zeros.
-        axes.set_xlim(0, max([1e-9, *(row["coverage"] for row in rows)]) * 1.15)
-        axes.set_ylim(0, max([1e-9, *(row["recall"] for row in rows)]) * 1.15)
-        axes.xaxis.set_major_formatter(_percent())
-        axes.set_xlabel(f"{METRICS['coverage'].label(k)}: share of the catalogue recommended to somebody")
-        axes.set_ylabel(METRICS["recall"].label(k))
-        _label_points(figure, axes, [(row["coverage"], row["recall"], row["system"]) for row in rows])
+    columns = 2
+    with _figure(WIDTH, 3.1 * -(-len(PARETO) // columns)) as figure:
+        panels = figure.subplots(-(-len(PARETO) // columns), columns).ravel()
+        labels = []
+        for axes, metric in zip(panels, PARETO, strict=False):
+            here = [row for row in rows if number(row[metric]) is not None]
+            points = {row["system"]: (row[metric], row["ndcg"]) for row in here}
+            best = pareto_front(points, falling=metric in PARETO_FALLING)
+            for name, (x, y) in points.items():
+                look = {"color": BLUE, "markersize": 6} if name in best else {"color": "#b5b5b5", "markersize": 4}
+                axes.plot([x], [y], "o", clip_on=False, zorder=3, **look)
+            axes.plot(*zip(*(points[name] for name in best), strict=True), color=BLUE, linewidth=0.9, alpha=0.6)
+            for again, base in reranked.items():
+                if again in points and base in points:
+                    arrow = {"arrowstyle": "-|>", "color": VERMILLION, "linewidth": 1.1, "shrinkA": 3, "shrinkB": 3}
+                    axes.annotate("", points[again], points[base], arrowprops=arrow, zorder=4)
+            named = [*best, *(name for name in reranked if name in points and name not in best)]
+            labels.append((axes, [(*points[name], name) for name in named]))
+            axes.set_ylim(0, max([1e-9, *(y for _, y in points.values())]) * 1.18)
+            axes.set_xlabel(METRICS[metric].label(k) + (" (less is right)" if metric in PARETO_FALLING else ""))
+            axes.set_ylabel(METRICS["ndcg"].label(k))
+            axes.margins(x=0.16)
+            if metric in PARETO_FALLING:
+                axes.invert_xaxis()
+        spare = panels[len(PARETO) :]
+        for axes in spare:
+            axes.set_axis_off()
+        looks = [
+            {"marker": "o", "color": BLUE, "linewidth": 0.9, "label": "no other system is better in both"},
+            {"marker": "o", "color": "#b5b5b5", "markersize": 4, "linestyle": "none", "label": "other systems"},
+        ]
+        if reranked:
+            looks.append({"color": VERMILLION, "linewidth": 1.1, "label": "to the same lists, re-ranked"})
+        handles = [panels[0].plot([], [], **look)[0] for look in looks]
+        (spare[0] if len(spare) else panels[0]).legend(handles=handles, loc="center left", fontsize=9)
+        for axes, points_named in labels:
+            _label_points(figure, axes, points_named)
         return _png(figure)
+
+
+def pareto_front(points: Mapping[str, tuple[float, float]], *, falling: bool = False) -> list[str]:
+    """Names of the points (x, y) that no other has at least as much of both and more of one; by descending y.
+
+    `falling`: less x is better.
+    """
+    sign = -1 if falling else 1
+    ordered = sorted(points, key=lambda name: (-points[name][1], -sign * points[name][0], name))
+    front: list[str] = []
+    for name in ordered:
+        x, y = sign * points[name][0], points[name][1]
+        if (
+            not front
+            or x > sign * points[front[-1]][0]
+            or (x, y) == (sign * points[front[-1]][0], points[front[-1]][1])
+        ):
+            front.append(name)
+    return front
 
 
 def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
@@ -401,8 +454,9 @@ def _bin_means(table: pl.DataFrame, metric: str, edges: Vector) -> tuple[Vector,
 def _label_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float, str]]) -> None:
     """Write each point's name beside it, where it covers neither a point nor another name; a thin line if far off."""
     # Positions in pixels are known only once the layout is.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
     frame = axes.get_window_extent()
     dots = [axes.transData.transform((x, y)) for x, y, _ in points]
     taken = [_box(x - 9, y - 9, x + 9, y + 9) for x, y in dots]

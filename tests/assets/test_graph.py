@@ -8,14 +8,15 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
-SYSTEMS = [*PAPER, "content_minilm", "ease", "models_minilm", "stacked_minilm", "stacked"]
+RERANKED = ["ease_diverse", "ease_less_popular"]
+SYSTEMS = [*PAPER, "content_minilm", "ease", *RERANKED, "models_minilm", "stacked_minilm", "stacked"]
 MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "als", "als_liked", "user_knn"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *(f"factors/{model}" for model in MODELS),
     *("stackers/stacked_minilm", "stackers/stacked"),
     *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
-    *("comparisons", "contrastive_pairs", "encoder_metrics/minilm", "cold_start"),
+    *("comparisons", "strata", "contrastive_pairs", "encoder_metrics/minilm", "cold_start"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
 }
 
@@ -114,7 +115,7 @@ def test_a_setting_computes_what_depends_on_it(graph):
     computed = graph.computed()
     assert computed == {
         *("scores/mf_minilm_notebook", "user_metrics/mf_minilm_notebook", "metrics/mf_minilm_notebook"),
-        *("leaderboard", "comparisons", "report"),
+        *("leaderboard", "comparisons", "strata", "report"),
     }
 
 
@@ -150,7 +151,8 @@ def test_comparisons_are_those_of_the_users_metrics(built):
         assert row["difference"] == pytest.approx(one.mean() - two.mean())
         assert row["difference"] >= 0
         content = "content" if row["system"].startswith("content_") else "hybrid"
-        assert row["kind"] == (content if "minilm" in row["system"] else "collaborative")
+        by_text = "minilm" in row["system"] or row["system"] == "ease_diverse"
+        assert row["kind"] == (content if by_text else "collaborative")
 
 
 def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score(built):
@@ -163,6 +165,16 @@ def test_lists_hold_unseen_movies_in_descending_order_and_parts_sum_to_the_score
         assert descending
         parts = scores.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
         assert (parts - scores["score"]).abs().max() < 1e-5
+
+
+def test_a_reranked_list_holds_the_movies_of_the_list_it_was_made_from(built):
+    plain = built.table("scores/ease")
+    for system in RERANKED:
+        again = built.table(f"scores/{system}").join(plain, on=["user_id", "movie_id"], suffix="_before", how="full")
+        assert again.height == plain.height
+        assert (again["rank"] != again["rank_before"]).any()
+        assert again["part_ease"].equals(again["part_ease_before"])
+        assert again["part_rerank"].max() <= 0
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(built):
@@ -183,5 +195,5 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
     assert "not materialized" in row["state"]
     assert graph.computed() == {
         *("scores/popular_minilm", "user_metrics/popular_minilm", "metrics/popular_minilm"),
-        *("leaderboard", "comparisons", "report"),
+        *("leaderboard", "comparisons", "strata", "report"),
     }

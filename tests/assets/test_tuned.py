@@ -13,7 +13,7 @@ from hybrid_assets.orchestration.jobs import backfill_selection
 TUNED = {
     *("adapters/tiny_lora", "embeddings/tiny_lora", "profiles/tiny_lora", "encoder_metrics/tiny_lora"),
     *("scores/content_tiny_lora", "user_metrics/content_tiny_lora", "metrics/content_tiny_lora"),
-    *("leaderboard", "comparisons", "report"),
+    *("leaderboard", "comparisons", "strata", "report"),
 }
 
 

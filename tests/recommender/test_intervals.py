@@ -67,6 +67,7 @@ def test_the_table_has_a_row_for_each_metric():
         "users": pl.UInt32,
     }
     names = "hits precision recall ndcg ndcg_list mrr map hit_rate coverage novelty diversity popularity_bias"
+    names += " miscalibration"
     assert sorted(summary["metric"]) == sorted(names.split()) == sorted(METRICS)
     assert summary["users"].to_list() == [20] * len(METRICS)
 

@@ -19,10 +19,12 @@ from hybrid_assets.recommender.metrics import (
     diversity,
     hit,
     hit_matrix,
+    miscalibration,
     ndcg,
     ndcg_list,
     novelty,
     popularity_bias,
+    popularity_strata,
     precision,
     recall,
     reciprocal_rank,
@@ -273,6 +275,47 @@ def test_memory_does_not_grow_with_users_times_items():
     assert peak < 100e6
 
 
+# --- calibration and strata ---
+
+
+def test_miscalibration_is_stecks_divergence():
+    # two genres: the user rated one movie of the first and one of both; the list is of the second alone
+    genres = np.array([[1, 0], [0.5, 0.5], [0, 1]])
+    own, listed = np.array([0.75, 0.25]), np.array([0, 1])
+    mixed = 0.99 * listed + 0.01 * own
+    expected = sum(p * np.log(p / q) for p, q in zip(own, mixed, strict=True))
+    found = miscalibration(np.array([[2, -1], [0, 1], [-1, -1]]), csr([0, 1], [0, 1], [0, 1]), genres)
+    assert found == pytest.approx([expected, 0.0, np.log(100)])
+
+
+def test_a_user_who_rated_nothing_has_no_genres():
+    with pytest.raises(ValueError, match="user 1 has no train rating"):
+        miscalibration(np.array([[0], [0]]), csr([0], []), np.ones((1, 1)))
+
+
+@given(cases(), st.integers(0, 1000))
+def test_miscalibration_is_never_negative_and_at_most_log_100(case, seed):
+    lists, _, items = case
+    rng = np.random.default_rng(seed)
+    genres = (rng.random((items, 3)) < 0.6).astype(np.float64)
+    genres[:, 0] = np.maximum(genres[:, 0], genres.sum(axis=1) == 0)
+    genres /= genres.sum(axis=1, keepdims=True)
+    rated = csr(*(rng.choice(items, rng.integers(1, 4), replace=False) for _ in lists))
+    found = miscalibration(lists, rated, genres)
+    assert ((found >= 0) & (found <= np.log(100) + 1e-9)).all()
+
+
+def test_each_stratum_of_movies_holds_about_a_third_of_the_ratings():
+    # 90 ratings: 40 begin in the first third, and so do 20; the next begins at 60
+    assert popularity_strata(np.array([1, 20, 40, 10, 19])).tolist() == [2, 1, 0, 2, 2]
+    assert popularity_strata(np.array([5, 5, 5])).tolist() == [0, 1, 2]
+    assert popularity_strata(np.array([7])).tolist() == [0]
+    counts = np.random.default_rng(0).zipf(1.6, 500)
+    totals = np.bincount(popularity_strata(counts), counts, minlength=3)
+    assert totals.sum() == counts.sum()
+    assert (np.abs(totals - counts.sum() / 3) <= counts.max()).all()
+
+
 # --- the table ---
 
 
@@ -290,14 +333,23 @@ def test_the_table_has_the_columns_of_user_metrics_and_the_values_of_the_functio
         item_counts=counts,
         train_users=9,
         item_vectors=vectors,
+        rated=csr(*([user, 7] for user in range(5))),
+        genres=np.eye(40)[:, :3] + 1 / 3,
     )
     whole = ["user_id", "train_ratings", "relevant", "hits"]
     rest = [metric.__name__ for metric in ACCURACY] + ["novelty", "diversity", "popularity_bias"]
+    rest.append("miscalibration")
+    strata = [f"{what}_{name}" for what in ("relevant", "hits") for name in ("head", "middle", "tail")]
     assert table.schema == {
         **dict(zip(whole, [pl.Int64, pl.UInt32, pl.UInt32, pl.UInt32], strict=True)),
         **dict.fromkeys(rest, pl.Float64),
+        **dict.fromkeys(strata, pl.UInt32),
     }
-    assert list(table.schema) == whole + rest
+    assert list(table.schema) == whole + rest + strata
+    for what in ("relevant", "hits"):
+        assert table.select(pl.sum_horizontal(f"^{what}_.*$")).to_series().to_list() == table[what].to_list()
+    in_head = np.isin(lists, np.flatnonzero(popularity_strata(counts) == 0)) & hit_matrix(lists, relevant)
+    assert table["hits_head"].to_list() == in_head.sum(axis=1).tolist()
     assert table["user_id"].to_list() == ids.tolist()
     assert table["train_ratings"].to_list() == [20, 21, 22, 23, 24]
     assert table["relevant"].to_list() == [8] * 5
@@ -307,6 +359,8 @@ def test_the_table_has_the_columns_of_user_metrics_and_the_values_of_the_functio
     np.testing.assert_array_equal(table["novelty"], novelty(lists, counts, 9))
     np.testing.assert_array_equal(table["diversity"], diversity(lists, vectors))
     np.testing.assert_array_equal(table["popularity_bias"], popularity_bias(lists, counts))
+    own, genres = csr(*([user, 7] for user in range(5))), np.eye(40)[:, :3] + 1 / 3
+    np.testing.assert_array_equal(table["miscalibration"], miscalibration(lists, own, genres))
 
 
 # --- what other libraries say of the same lists ---

@@ -1,9 +1,11 @@
 """Small plausible tables for the reports: six systems, one of them without results, and a dozen users."""
 
+import numpy as np
 import polars as pl
 import pytest
 
 from hybrid_assets.recommender.comparison import compare
+from hybrid_assets.recommender.strata import strata_table
 
 METRIC_NAMES = [
     "hits",
@@ -18,6 +20,7 @@ METRIC_NAMES = [
     "novelty",
     "diversity",
     "popularity_bias",
+    "miscalibration",
 ]
 PUBLISHED = {"mf_only": (0.049, 0.088, 0.277), "mf_qwen3_4b_lora": (0.056, 0.106, 0.305)}
 # system -> NDCG, precision, recall, list-NDCG, coverage; None: no results.
@@ -45,7 +48,7 @@ def leaderboard_row(system: str, results: tuple[float, ...] | None, state: str) 
         ndcg, precision, recall, ndcg_list, coverage = results
         values = {"hits": round(precision * 15000), "precision": precision, "recall": recall, "ndcg": ndcg}
         values |= {"ndcg_list": ndcg_list, "mrr": 0.31, "map": 0.07, "hit_rate": 0.62, "coverage": coverage}
-        values |= {"novelty": 2.9, "diversity": 0.72, "popularity_bias": 1.4}
+        values |= {"novelty": 2.9, "diversity": 0.72, "popularity_bias": 1.4, "miscalibration": 0.4}
     for metric in METRIC_NAMES:
         value = values.get(metric)
         row[metric] = value
@@ -94,6 +97,11 @@ def user_metrics() -> dict[str, pl.DataFrame]:
         system: users.with_columns(
             (pl.lit(results[0]) * (1 + pl.col("user_id") % 3) / 2).alias("ndcg"),
             (pl.lit(results[2]) * (1 + pl.col("user_id") % 5) / 3).alias("recall"),
+            *(pl.lit(4).alias(f"relevant_{stratum}") for stratum in ("head", "middle", "tail")),
+            *(
+                (pl.col("user_id") % 5 < results[2] * 5 - place).cast(pl.Int64).alias(f"hits_{stratum}")
+                for place, stratum in enumerate(("head", "middle", "tail"))
+            ),
         )
         for system, results in RESULTS.items()
         if results is not None
@@ -162,3 +170,28 @@ def comparisons(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
     return compare(values, seed=0, resamples=200).with_columns(
         pl.col("system").replace_strict(kinds).alias("kind"), pl.col("other").replace_strict(kinds).alias("other_kind")
     )
+
+
+@pytest.fixture(scope="session")
+def strata(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    return strata_table(user_metrics, np.array([90, 50, 40, 9, 1]), seed=0, resamples=100, confidence=0.95)
+
+
+COLD_START_KINDS = {"ease": "collaborative", "content": "content", "both": "hybrid"}
+
+
+@pytest.fixture(scope="session")
+def cold_start() -> pl.DataFrame:
+    """The table of both protocols."""
+    made = []
+    for place, (system, kind) in enumerate(COLD_START_KINDS.items(), start=1):
+        keys = [("movies", "cold", None), ("movies", "all", None), ("people", "warm", 1), ("people", "warm", 5)]
+        for protocol, candidates, known in keys:
+            value = 0.1 * place if system != "content" or protocol == "movies" else None
+            made.append(
+                {"protocol": protocol, "candidates": candidates, "system": system, "kind": kind, "known": known}
+                | {"users": None if value is None else 12, "state": "measured" if value else "has [learnt] too much"}
+                | {f"{metric}{end}": value and value + add for metric in ("ndcg", "recall")
+                   for end, add in (("", 0), ("_low", -0.01), ("_high", 0.01))}
+            )  # fmt: skip
+    return pl.DataFrame(made)

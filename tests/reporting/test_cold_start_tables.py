@@ -3,7 +3,6 @@
 import io
 
 import polars as pl
-import pytest
 from rich.console import Console
 
 from hybrid_assets.reporting.cold_start_tables import (
@@ -15,41 +14,23 @@ from hybrid_assets.reporting.cold_start_tables import (
 )
 from hybrid_assets.reporting.plots import cold_start_plot
 
-KINDS = {"ease": "collaborative", "content": "content", "both": "hybrid"}
+
+def test_the_best_stand_first_and_what_is_not_measured_says_why(cold_start):
+    assert [system for system, *_ in movie_rows(cold_start)] == ["both", "content", "ease"]
+    assert [system for system, *_ in people_rows(cold_start)] == ["both", "ease"]
+    assert movie_rows(cold_start)[0][2] == ["0.300 ±0.010"] * 4
+    assert unmeasured(cold_start) == ["No results for content: has [learnt] too much."]
 
 
-@pytest.fixture
-def rows() -> pl.DataFrame:
-    made = []
-    for place, (system, kind) in enumerate(KINDS.items(), start=1):
-        keys = [("movies", "cold", None), ("movies", "all", None), ("people", "warm", 1), ("people", "warm", 5)]
-        for protocol, candidates, known in keys:
-            value = 0.1 * place if system != "content" or protocol == "movies" else None
-            made.append(
-                {"protocol": protocol, "candidates": candidates, "system": system, "kind": kind, "known": known}
-                | {"users": None if value is None else 12, "state": "measured" if value else "has [learnt] too much"}
-                | {f"{metric}{end}": value and value + add for metric in ("ndcg", "recall")
-                   for end, add in (("", 0), ("_low", -0.01), ("_high", 0.01))}
-            )  # fmt: skip
-    return pl.DataFrame(made)
-
-
-def test_the_best_stand_first_and_what_is_not_measured_says_why(rows):
-    assert [system for system, *_ in movie_rows(rows)] == ["both", "content", "ease"]
-    assert [system for system, *_ in people_rows(rows)] == ["both", "ease"]
-    assert movie_rows(rows)[0][2] == ["0.300 ±0.010"] * 4
-    assert unmeasured(rows) == ["No results for content: has [learnt] too much."]
-
-
-def test_the_verdict_compares_the_best_hybrid_with_the_best_model(rows):
-    told = new_movie_verdict(rows, 25)
+def test_the_verdict_compares_the_best_hybrid_with_the_best_model(cold_start):
+    told = new_movie_verdict(cold_start, 25)
     assert "best hybrid (both) has NDCG@25 0.300, 3.00 times the 0.100 of the best collaborative system (ease)" in told
-    assert new_movie_verdict(rows.filter(pl.col("kind") != "hybrid"), 25) is None
+    assert new_movie_verdict(cold_start.filter(pl.col("kind") != "hybrid"), 25) is None
 
 
-def test_a_terminal_shows_both_tables(rows):
+def test_a_terminal_shows_both_tables(cold_start):
     console = Console(width=120, record=True, file=io.StringIO())
-    for table in cold_start_tables(rows, 25):
+    for table in cold_start_tables(cold_start, 25):
         console.print(table)
     shown = console.export_text()
     assert "New movies" in shown
@@ -57,7 +38,7 @@ def test_a_terminal_shows_both_tables(rows):
     assert "has [learnt] too much" in shown
 
 
-def test_the_same_rows_give_the_same_picture(rows):
-    picture = cold_start_plot(rows, 25)
+def test_the_same_rows_give_the_same_picture(cold_start):
+    picture = cold_start_plot(cold_start, 25)
     assert picture.startswith(b"\x89PNG")
-    assert cold_start_plot(rows, 25) == picture
+    assert cold_start_plot(cold_start, 25) == picture

@@ -7,8 +7,11 @@ import pytest
 
 from hybrid_assets.reporting.illustration import illustrate
 from hybrid_assets.reporting.page import report_page
+from hybrid_assets.reporting.pictures import draw_pictures
 
 Render = Callable[..., str]
+# re-ranked system -> the one it was made from
+RERANKED = {"mf_minilm": "ease"}
 
 
 class Parsed(HTMLParser):
@@ -53,6 +56,8 @@ def render(
     movies: pl.DataFrame,
     scores: dict[str, pl.DataFrame],
     comparisons: pl.DataFrame,
+    strata: pl.DataFrame,
+    cold_start: pl.DataFrame,
 ) -> Render:
     illustrations = illustrate(train_ratings, test_ratings, movies, scores, relevance_threshold=4.0)
 
@@ -60,7 +65,10 @@ def render(
         return report_page(
             leaderboard,
             comparisons=comparisons,
-            user_metrics=user_metrics,
+            strata=strata,
+            cold_start=cold_start,
+            pictures=draw_pictures(leaderboard, user_metrics, RERANKED, cold_start),
+            reranked=RERANKED,
             illustrations=illustrations,
             relevance_threshold=4.0,
             confidence=0.95,
@@ -140,16 +148,16 @@ def test_systems_without_results_are_shown_with_their_reason(html: str) -> None:
     assert not re.search(r"\b(nan|None|null)\b", words)
 
 
-def test_a_page_without_any_results_has_no_plots_and_says_so(render: Render, unmeasured: pl.DataFrame) -> None:
+def test_a_page_without_any_results_has_no_plots_of_them_and_says_so(render: Render, unmeasured: pl.DataFrame) -> None:
     page = Parsed(render(unmeasured))
-    assert page.named("img") == []
+    assert ["new movies" in str(image["alt"]) for image in page.named("img")] == [True]
     assert "No system is measured yet." in page.words
 
 
 def test_every_plot_has_an_alternative_text_and_every_table_headings(html: str) -> None:
     page = Parsed(html)
     images = page.named("img")
-    assert len(images) == 4
+    assert len(images) == 5
     assert all(image["alt"] and str(image["src"]).startswith("data:image/png;base64,iVBOR") for image in images)
     assert "ease 0.326" in str(images[0]["alt"])
     assert all(heading.get("scope") in ("col", "row") for heading in page.named("th"))
@@ -164,7 +172,7 @@ def test_the_illustration_marks_relevant_movies_with_a_word(html: str) -> None:
 
 def test_the_glossary_explains_every_metric_of_the_leaderboard(html: str, leaderboard: pl.DataFrame) -> None:
     metrics = [column for column in leaderboard.columns if f"{column}_low" in leaderboard.columns]
-    assert len(re.findall("<dt>", html)) == len(metrics) == 12
+    assert len(re.findall("<dt>", html)) == len(metrics) == 13
 
 
 def test_provenance_is_shown_as_given(render: Render, leaderboard: pl.DataFrame) -> None:
@@ -181,3 +189,33 @@ def test_the_page_says_whether_the_best_hybrid_beats_the_best_model_and_shows_ev
     page = Parsed(html)
     assert "The best hybrid (mf_minilm) does not beat the best purely collaborative system (ease)" in page.words
     assert len([cell for cell in page.named("td") if cell.get("class") in ("better", "worse", "open", "self")]) == 9
+
+
+def test_the_strata_stand_beside_each_other_with_the_best_in_bold(html: str, strata: pl.DataFrame) -> None:
+    page = Parsed(html)
+    assert "NDCG@25, users with few ratings 14 with 10 to 140 ratings" in page.words
+    assert "Recall@25, head 1 with 90 to 90 ratings" in page.words
+    best = strata.filter((pl.col("value") > 0) & (pl.col("value") == pl.col("value").max().over("by", "stratum")))
+    assert best.height >= 4
+    assert sorted(re.findall(r"<b>(0\.\d+)</b>", html)) == sorted(f"{value:.3f}" for value in best["value"])
+
+
+def test_the_page_says_what_reranking_costs(html: str) -> None:
+    words = Parsed(html).words
+    # 0.3261 to 0.1012
+    assert (
+        "Re-ranking ease as mf_minilm costs 69.0% of its NDCG@25 (0.326 to 0.101): coverage 0.0810 to 0.2050" in words
+    )
+    assert "ease has NDCG@25" in words
+    assert "of the relevant movies of the head and" in words
+
+
+def test_every_picture_is_drawn_once(leaderboard: pl.DataFrame, user_metrics: dict[str, pl.DataFrame]) -> None:
+    assert list(draw_pictures(leaderboard, user_metrics, {}, None)) == ["leaderboard", "figure1", "pareto", "activity"]
+    assert list(draw_pictures(leaderboard, {}, {}, None)) == ["leaderboard", "figure1", "pareto"]
+
+
+def test_new_movies_and_new_people_have_a_section(html: str) -> None:
+    assert "New movies" in html
+    assert "best hybrid (both) has NDCG@25 0.300" in html
+    assert "New people" in html

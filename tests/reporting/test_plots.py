@@ -2,13 +2,15 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 import polars as pl
 import pytest
 
 from hybrid_assets.reporting import plots
 
-LEADERBOARD_PLOTS = [plots.leaderboard_plot, plots.paper_figure, plots.recall_coverage_plot]
+RERANKED = {"mf_minilm": "ease"}
+LEADERBOARD_PLOTS = [plots.leaderboard_plot, plots.paper_figure, partial(plots.pareto_plot, reranked=RERANKED)]
 
 
 def size(png: bytes) -> tuple[int, int]:
@@ -25,6 +27,18 @@ def test_leaderboard_plots_are_wide_enough_to_read_and_the_same_each_time(
     assert width >= 1200
     assert 300 <= height <= 2000
     assert plot(leaderboard) == png
+
+
+def test_the_front_is_what_no_other_beats_in_both() -> None:
+    points = {"best": (1.0, 9.0), "wide": (5.0, 7.0), "beaten": (4.0, 6.0), "twin": (5.0, 7.0), "widest": (6.0, 1.0)}
+    assert plots.pareto_front(points) == ["best", "twin", "wide", "widest"]
+    assert plots.pareto_front(points, falling=True) == ["best"]
+    assert plots.pareto_front({"best": (3.0, 9.0), "less": (3.0, 8.0), "other": (2.0, 8.0)}) == ["best"]
+    assert plots.pareto_front({}) == []
+
+
+def test_an_arrow_leads_to_what_is_reranked(leaderboard: pl.DataFrame) -> None:
+    assert plots.pareto_plot(leaderboard, RERANKED) != plots.pareto_plot(leaderboard, {})
 
 
 def test_activity_plot_is_wide_enough_to_read_and_the_same_each_time(user_metrics: dict[str, pl.DataFrame]) -> None:
@@ -56,7 +70,7 @@ def test_the_published_values_show_in_the_papers_figure(
 
 
 def test_a_system_whose_every_metric_is_zero_can_be_drawn(leaderboard: pl.DataFrame) -> None:
-    metrics = ["ndcg", "precision", "recall", "ndcg_list", "coverage"]
+    metrics = ["ndcg", "precision", "recall", "ndcg_list", *plots.PARETO]
     zero = leaderboard.filter(pl.col("system") == "random").with_columns(
         pl.lit(0.0).alias(name) for metric in metrics for name in (metric, f"{metric}_low", f"{metric}_high")
     )
