@@ -19,6 +19,7 @@ from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, pos
 
 if TYPE_CHECKING:
     from lightgbm import Booster
+    from scipy.sparse import csr_matrix
 
 Features = npt.NDArray[np.float32]
 
@@ -31,6 +32,11 @@ BLOCK_USERS = 64
 CLOSEST = 3
 # Ratings that pull a film's mean to the mean of all.
 PRIOR_RATINGS = 5.0
+# Films that many users rated one soon after the other: how fast that fades with the films between, where it ends, and
+# the powers of a film's number of ratings that it is divided by, of the film rated and of the candidate.
+SEQUENCE_DECAY = 5.0
+SEQUENCE_LAGS = 20
+SEQUENCE_POWERS = (0.7, 0.3)
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def feature_names(models: Sequence[str], contents: Sequence[str]) -> list[str]:
 
 _FILM = ("ratings", "likes", "mean", "residual", "spread", "year")
 _USER = ("user_ratings", "user_liked", "user_mean", "user_spread", "user_days", "user_year", "user_popularity")
-_PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after")
+_PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after", "in_sequence")
 
 
 def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
@@ -128,7 +134,8 @@ def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
     unrated movies. Features: each branch's score, raw and standardised; the mean cosine to the 3 closest liked movies;
     how often, how well and how differently the film is rated, and its year; how much, how well and for how long the
     user rated, how old and how popular films; how often the film was rated around the user's time, how old it was
-    then, and how long after the user's last rating it was first rated. All from `known` alone.
+    then, and how long after the user's last rating it was first rated; how close in the order of their ratings others
+    rated it to the user's films. All from `known` alone.
     """
     pool = candidates(known.ratings)
     pairs = {**known.models, **known.contents}
@@ -186,9 +193,13 @@ class _Context:
     span: int
     origin: int
     liked: tuple[Index, Index]  # CSR of liked films
+    rated: "csr_matrix"  # (users, films)
+    sequence: "csr_matrix"  # (films, films)
 
     @classmethod
     def of(cls, known: Known, pool: Candidates) -> "_Context":
+        from scipy.sparse import csr_matrix
+
         ratings = known.ratings.select("user_id", "movie_id", "rating", "timestamp")
         ratings = ratings.with_columns(pl.col("rating").cast(pl.Float64)).join(
             known.years, on="movie_id", how="left", maintain_order="left"
@@ -232,7 +243,9 @@ class _Context:
         )
         times = ratings["timestamp"].to_numpy().astype(np.int64)
         origin, span = int(times.min()), int(times.max() - times.min()) + 2
+        users = positions(pool.user_ids, ratings["user_id"].to_numpy())
         items = positions(pool.item_ids, ratings["movie_id"].to_numpy())
+        shape = (len(pool.user_ids), len(pool.item_ids))
         of_liked = ratings.filter(liked)
         rows = positions(pool.user_ids, of_liked["user_id"].to_numpy())
         order = np.argsort(rows, kind="stable")
@@ -249,6 +262,8 @@ class _Context:
             span,
             origin,
             (indptr, positions(pool.item_ids, of_liked["movie_id"].to_numpy())[order]),
+            csr_matrix((np.ones(len(users)), (users, items)), shape=shape),
+            in_sequence(users, items, times, shape[1]),
         )
 
     def features(self, users: Index, items: Index) -> list[npt.NDArray[np.float64]]:
@@ -263,6 +278,7 @@ class _Context:
             1970 + end / YEAR_SECONDS - year,
             1970 + middle / YEAR_SECONDS - year,
             (self.first[items] - end) / YEAR_SECONDS,
+            self._near_in_sequence(users, items),
         ]
         return [*self.film[items].T, *self.user[users].T, *pair]
 
@@ -271,6 +287,11 @@ class _Context:
         first, last = (items * self.span + (times - self.origin).clip(0, self.span - 1) for times in (low, high + 1))
         counts = np.searchsorted(self.keys, last) - np.searchsorted(self.keys, first)
         return np.asarray(counts, dtype=np.float64)
+
+    def _near_in_sequence(self, users: Index, items: Index) -> npt.NDArray[np.float64]:
+        """Sum of `in_sequence` over what each user has rated."""
+        own, row = np.unique(users, return_inverse=True)
+        return np.asarray((self.rated[own] @ self.sequence).toarray()[row, items], dtype=np.float64)
 
     def closest(self, vectors: Vectors, users: Index, items: Index) -> npt.NDArray[np.float64]:
         """Mean cosine of each film to the CLOSEST of its user's liked films that are most like it; NaN without any."""
@@ -284,6 +305,37 @@ class _Context:
                 count = min(CLOSEST, len(own))
                 result[first:last] = np.partition(cosine, len(own) - count, axis=1)[:, -count:].mean(axis=1)
         return result
+
+
+def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "csr_matrix":
+    """How often users rated item i soon before or after item j: (items, items), symmetric but for the division.
+
+    Entry (j, i) = sum over users of exp(-d / SEQUENCE_DECAY) / (n_j^a n_i^b), d <= SEQUENCE_LAGS how many ratings i and
+    j are apart in the order of the user's, n the item's ratings plus PRIOR_RATINGS, (a, b) = SEQUENCE_POWERS. Of
+    equally old ratings the given order counts.
+
+    Args:
+        users: (n,) user index of each rating.
+        items: (n,) item index.
+        times: (n,) when.
+        item_count: how many items there are.
+    """
+    from scipy.sparse import csr_matrix, diags
+
+    order = np.lexsort((times, users))
+    users, items = users[order], items[order]
+    pairs = []
+    for lag in range(1, min(SEQUENCE_LAGS, len(users) - 1) + 1):
+        same = users[lag:] == users[:-lag]
+        weight = np.full(int(same.sum()), np.exp(-lag / SEQUENCE_DECAY))
+        pairs.append((items[:-lag][same], items[lag:][same], weight))
+    if not pairs:
+        return csr_matrix((item_count, item_count))
+    first, second, weights = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    near = csr_matrix((weights, (first, second)), shape=(item_count, item_count))
+    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
+    of_rated, of_candidate = (diags(ratings**-power) for power in SEQUENCE_POWERS)
+    return csr_matrix(of_rated @ (near + near.T) @ of_candidate)
 
 
 @dataclass(frozen=True)

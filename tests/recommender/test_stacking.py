@@ -8,6 +8,8 @@ from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.stacking import (
     CONTEXT,
+    SEQUENCE_DECAY,
+    SEQUENCE_POWERS,
     Known,
     candidate_blocks,
     centred_content,
@@ -16,6 +18,7 @@ from hybrid_assets.recommender.stacking import (
     feature_names,
     film_years,
     importances,
+    in_sequence,
     stacked_ranking,
     train_ranker,
 )
@@ -123,6 +126,17 @@ def test_the_context_of_a_candidate_by_hand():
     assert (found["near_half_year"], found["near_two_years"], found["before"]) == (1, 2, 2)
     assert found["age_at_last"] == pytest.approx(1970 + (now + 10 * day) / YEAR - 2010, abs=1e-3)
     assert found["first_after"] == pytest.approx(-410 * day / YEAR, abs=1e-4)
+    assert found["in_sequence"] == 0, "nobody else rated two films"
+
+
+def test_films_rated_one_after_the_other_are_near_in_sequence():
+    users, items = np.array([0, 0, 0, 1, 1]), np.array([2, 0, 1, 1, 0])
+    near = in_sequence(users, items, np.array([30, 10, 20, 5, 6]), 4).toarray()
+    (a, b), n = SEQUENCE_POWERS, np.array([2, 2, 1, 0]) + 5.0
+    one, two = np.exp(-1 / SEQUENCE_DECAY), np.exp(-2 / SEQUENCE_DECAY)
+    counts = np.array([[0, 2 * one, two, 0], [2 * one, 0, one, 0], [two, one, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(near, counts / np.outer(n**a, n**b))
+    assert in_sequence(users[:1], items[:1], np.array([1]), 4).nnz == 0
 
 
 def test_features_come_from_what_is_known_and_nothing_else():
