@@ -103,9 +103,10 @@ def test_a_second_run_computes_nothing(shell):
     assert "mf_minilm" in second.stdout
 
 
+@pytest.mark.slow
 def test_at_a_terminal_the_step_at_work_is_shown_live(shell):
     ours, theirs = pty.openpty()
-    command = [str(Path(sys.executable).with_name("hybrid-assets")), "run"]
+    command = [str(Path(sys.executable).with_name("hybrid-assets")), "backfill", "minilm", "--force"]
     variables = shell.environment | {"TERM": "xterm"}
     with subprocess.Popen(command, env=variables, stdout=subprocess.DEVNULL, stderr=theirs) as run:
         os.close(theirs)
@@ -120,6 +121,10 @@ def test_at_a_terminal_the_step_at_work_is_shown_live(shell):
 
 
 def test_backfill_touches_the_branch_of_its_encoder(shell):
+    unchanged = shell("backfill", "minilm")
+    assert unchanged.returncode == 0
+    assert "done: 0 computed" in unchanged.stderr
+    (Path(shell.environment["HYBRID_STORAGE"]) / "folder" / "embeddings" / "minilm.parquet").unlink()
     done = shell("backfill", "minilm")
     assert done.returncode == 0
     assert "embeddings/minilm" in done.stderr
@@ -127,6 +132,7 @@ def test_backfill_touches_the_branch_of_its_encoder(shell):
     assert "scores/most_popular" not in done.stderr
 
 
+@pytest.mark.slow
 def test_force_encodes_every_document_again_and_leaves_what_it_is_made_from(shell):
     done = shell("backfill", "minilm", "--force")
     assert done.returncode == 0, done.stderr
@@ -159,6 +165,7 @@ def test_prune_lists_first_and_deletes_what_the_catalog_does_not_name(shell, tmp
     assert shell("run").returncode == 0
 
 
+@pytest.mark.slow
 def test_tune_builds_what_it_reads_and_prints_an_entry_for_the_catalog(shell, tmp_path):
     empty = {"HYBRID_STORAGE": str(tmp_path / "data")}
     found = shell("tune", "pmf", "--trials", "2", **empty)

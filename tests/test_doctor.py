@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
-from conftest import quick_catalog
+from quick_graph import quick_catalog
 
 from hybrid_assets.definitions import table_store
 from hybrid_assets.doctor import Finding, examine

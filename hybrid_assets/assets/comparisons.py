@@ -36,7 +36,7 @@ def comparison_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     @incremental_asset(
         key="comparisons",
         group="leaderboard",
-        version="1",
+        version="2",
         settings=[kinds, evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed],
         libraries=["scipy", "statsmodels"],
         inputs={"leaderboard": "leaderboard"} | {name: f"user_metrics/{name}" for name in catalog.systems},

@@ -4,7 +4,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from conftest import Graph, quick_catalog
+from quick_graph import Graph, quick_catalog
 
 from hybrid_assets.catalog import Catalog
 
@@ -28,6 +28,7 @@ def write_dataset(folder, ratings: list[tuple[int, int, float]]) -> None:
 def graph_of(tmp_path, ratings: list[tuple[int, int, float]], systems: list[str], **split: object) -> Graph:
     write_dataset(tmp_path / "raw", ratings)
     settings = quick_catalog(tmp_path / "raw").model_dump()
+    settings["cold_start"]["systems"] = []
     settings["systems"] = {name: settings["systems"][name] for name in systems}
     settings["split"] |= split
     return Graph(Catalog.model_validate(settings), str(tmp_path / "data"), tmp_path / "raw")

@@ -32,6 +32,7 @@ def with_encoders(catalog, qwen, **changes):
         "tiny": {"weights": str(qwen), "pooling": "lasttoken", "max_length": 32, "precision": "nf4", "refresh": False},
         "tiny_lora": {"base": "tiny", "tuning": tuning, "refresh": False} | changes,
     }
+    settings["cold_start"]["systems"] = []
     settings["systems"] = {
         "most_popular": {"model": "most_popular"},
         "content_tiny": {"encoder": "tiny"},

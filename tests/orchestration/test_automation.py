@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -136,7 +137,7 @@ def test_a_clock_that_was_set_back_makes_it_neither_wait_for_ever_nor_loop(watch
     watch.healthy = False
     watch.launch(watch.settled_look())
     now = time.time() - back
-    monkeypatch.setattr(automation.time, "time", lambda: now)
+    monkeypatch.setattr(automation, "time", SimpleNamespace(time=lambda: now))
     for _ in range(MOST_TRIES - 1):
         watch.launch(watch.look())  # each of them ends by the true clock, which is ahead for ever
     assert f"{MOST_TRIES} refreshes of these files failed" in skipped(watch.look())

@@ -19,6 +19,7 @@ PROMISES = {
 def split_by(catalog: Catalog, **split: object) -> Catalog:
     settings = catalog.model_dump()
     settings["split"] |= split
+    settings["cold_start"]["systems"] = []
     settings["systems"] = {name: settings["systems"][name] for name in SYSTEMS}
     settings["evaluation"]["relevance_threshold"] = 3.0
     # chosen on validation where that has something to choose by
