@@ -328,6 +328,19 @@ class EaseSettings(_Weighted):
     """Weight of the squared norm of the item-item matrix."""
 
 
+class SequenceEaseSettings(_Weighted):
+    """EASE over what users rated close together, in closed form: the order of the ratings tells more than their set."""
+
+    algorithm: Literal["sequence_ease"]
+    """The algorithm's name."""
+    regularisation: Annotated[float, Field(gt=0)] = 100.0
+    """Weight of the squared norm of the item-item matrix."""
+    decay: Annotated[float, Field(gt=0)] = 10.0
+    """Ratings between two of a user's after which they count together less by a factor e."""
+    fewest_ratings: Annotated[int, Field(ge=1)] = 3
+    """Movies with fewer ratings are not scored: the time taken is the cube of the others."""
+
+
 class AlsSettings(_Weighted):
     """Implicit alternating least squares (Hu, Koren & Volinsky 2008), as `implicit` computes it."""
 
@@ -489,6 +502,7 @@ ModelSettings = Annotated[
     MostPopularSettings
     | PmfSettings
     | EaseSettings
+    | SequenceEaseSettings
     | AlsSettings
     | BprSettings
     | BiasedMfSettings
@@ -514,7 +528,7 @@ class PublishedRow(_Settings):
 
 
 class StackerSettings(_Settings):
-    """How the fusion `stacked` learns: LambdaMART (LightGBM) on held-out folds of train."""
+    """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
 
     folds: Annotated[int, Field(ge=2)] = 4
     """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""

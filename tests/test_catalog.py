@@ -24,6 +24,7 @@ from hybrid_assets.catalog import (
     PublishedRow,
     RerankSettings,
     SasRecSettings,
+    SequenceEaseSettings,
     SplitSettings,
     StackerSettings,
     SystemSettings,
@@ -321,6 +322,10 @@ ANOTHER = [
         {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1, "refresh": False},
     ),
     (MostPopularSettings(algorithm="most_popular"), {"refresh": False}),
+    (
+        SequenceEaseSettings(algorithm="sequence_ease"),
+        {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0, "decay": 2.0, "fewest_ratings": 9},
+    ),
     (EaseSettings(algorithm="ease"), {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0}),
     (
         AlsSettings(algorithm="als"),

@@ -20,6 +20,7 @@ from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
+from hybrid_assets.recommender.models.sequence_ease import sequence_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.tables import FOLDS, factor_table, fold_of, ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
@@ -30,6 +31,7 @@ ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
     "most_popular": (most_popular, None),
     "pmf": (pmf, "cornac"),
     "ease": (ease, "numpy"),
+    "sequence_ease": (sequence_ease, "numpy"),
     "als": (implicit_als, "implicit"),
     "bpr": (bpr, "cornac"),
     "biased_mf": (biased_mf, "cornac"),

@@ -38,7 +38,7 @@ def _stacker_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
     @incremental_asset(
         key=f"stackers/{name}",
         group="stackers",
-        version="1",
+        version="2",
         settings=[stacker, models, system.encoder_names, threshold],
         libraries=sorted({"lightgbm", "numpy", *(library for library in used if library)}),
         inputs={
@@ -49,7 +49,8 @@ def _stacker_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
         kinds=frozenset({"lightgbm"}),
         tags=system_tags(name, system),
         description=(
-            f"The learned fusion of {name}: LambdaMART over its branches' scores and what is known of user and film. "
+            f"The learned fusion of {name}: boosted trees (LambdaMART, cross-entropy loss) over its branches' "
+            "scores and what is known of user and film. "
             f"Train is dealt into {stacker.folds} folds; for each, branches are fitted on the others and the ranker "
             "learns from the held-out ratings, so no branch has seen its targets."
         ),

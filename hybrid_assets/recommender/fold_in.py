@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, interactions, rating_weights
+from hybrid_assets.recommender.models.sequence_ease import enough_ratings
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
 
 Values = npt.NDArray[np.float64]
@@ -111,6 +112,18 @@ def ease(fitted: Fitted, *, threshold: float, regularisation: float, liked_only:
             return _row(place, weights, pair)
         overlap = np.asarray(data.matrix[:, place] @ weights)
         return np.asarray(overlap @ inverse)
+
+    return solve
+
+
+def sequence_ease(fitted: Fitted, *, threshold: float, fewest_ratings: int, liked_only: bool, power: float) -> Solve:
+    """The row of rating weights over the movies that have a vector; a new user's ratings need no order."""
+    kept = enough_ratings(positions(fitted.pair.item_ids, fitted.item_ids), fewest_ratings)
+
+    def solve(place: Ids, ratings: Ratings) -> Values:
+        weights = rating_weights(ratings, threshold=threshold, liked_only=liked_only, power=power)
+        own = positions(kept, place)
+        return _row(own[own >= 0], weights[own >= 0], fitted.pair)
 
     return solve
 
@@ -271,5 +284,6 @@ FOLD_INS: dict[str, Callable[..., Solve]] = {
     "item_knn": item_knn,
     "most_popular": most_popular,
     "pmf": pmf,
+    "sequence_ease": sequence_ease,
     "user_knn": user_knn,
 }

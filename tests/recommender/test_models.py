@@ -18,6 +18,7 @@ from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
+from hybrid_assets.recommender.models.sequence_ease import sequence_ease
 from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
@@ -53,6 +54,9 @@ MODELS: dict[str, partial[TowerPair]] = {
     "bpr": partial(bpr, **descent),
     "als": partial(implicit_als, factors=2, epochs=10, regularisation=1.0, confidence=10.0, seed=42, **graded),
     "ease": partial(ease, regularisation=50.0, **graded),
+    "sequence_ease": partial(
+        shuffled_in_time, sequence_ease, regularisation=50.0, decay=10.0, fewest_ratings=2, **graded
+    ),
     "item_knn": partial(item_knn, neighbours=5, **graded),
     "user_knn": partial(user_knn, neighbours=10, **graded),
     "lightgcn": partial(lightgcn, factors=8, layers=2, **pairwise),

@@ -54,6 +54,12 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "biased_mf": descent,
         "bpr": descent,
         "ease": {**weighted, "regularisation": scale(10.0, 3000.0)},
+        "sequence_ease": {
+            **weighted,
+            "regularisation": scale(10.0, 1000.0),
+            "decay": scale(2.0, 100.0),
+            "fewest_ratings": IntDistribution(2, 5),
+        },
         "als": {
             **weighted,
             "factors": count(8, 128),
