@@ -337,7 +337,7 @@ class SequenceEaseSettings(_Weighted):
     """Weight of the squared norm of the item-item matrix."""
     decay: Annotated[float, Field(gt=0)] = 10.0
     """Ratings between two of a user's after which they count together less by a factor e."""
-    fewest_ratings: Annotated[int, Field(ge=1)] = 3
+    fewest_ratings: Annotated[int, Field(ge=1)] = 5
     """Movies with fewer ratings are not scored: the time taken is the cube of the others."""
 
 
