@@ -337,8 +337,8 @@ class SequenceEaseSettings(_Weighted):
     """Weight of the squared norm of the item-item matrix."""
     decay: Annotated[float, Field(gt=0)] = 10.0
     """Ratings between two of a user's after which they count together less by a factor e."""
-    fewest_ratings: Annotated[int, Field(ge=1)] = 5
-    """Movies with fewer ratings are not scored: the time taken is the cube of the others."""
+    most_movies: Annotated[int, Field(ge=1)] = 3000
+    """How many movies are scored, the most rated ones: the time taken is the cube of their number."""
 
 
 class AlsSettings(_Weighted):

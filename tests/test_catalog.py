@@ -324,7 +324,7 @@ ANOTHER = [
     (MostPopularSettings(algorithm="most_popular"), {"refresh": False}),
     (
         SequenceEaseSettings(algorithm="sequence_ease"),
-        {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0, "decay": 2.0, "fewest_ratings": 9},
+        {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0, "decay": 2.0, "most_movies": 9},
     ),
     (EaseSettings(algorithm="ease"), {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0}),
     (

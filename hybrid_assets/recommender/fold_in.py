@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, interactions, rating_weights
-from hybrid_assets.recommender.models.sequence_ease import enough_ratings
+from hybrid_assets.recommender.models.sequence_ease import most_rated
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
 
 Values = npt.NDArray[np.float64]
@@ -116,9 +116,9 @@ def ease(fitted: Fitted, *, threshold: float, regularisation: float, liked_only:
     return solve
 
 
-def sequence_ease(fitted: Fitted, *, threshold: float, fewest_ratings: int, liked_only: bool, power: float) -> Solve:
+def sequence_ease(fitted: Fitted, *, threshold: float, most_movies: int, liked_only: bool, power: float) -> Solve:
     """The row of rating weights over the movies that have a vector; a new user's ratings need no order."""
-    kept = enough_ratings(positions(fitted.pair.item_ids, fitted.item_ids), fewest_ratings)
+    kept = most_rated(positions(fitted.pair.item_ids, fitted.item_ids), most_movies)
 
     def solve(place: Ids, ratings: Ratings) -> Values:
         weights = rating_weights(ratings, threshold=threshold, liked_only=liked_only, power=power)

@@ -9,8 +9,8 @@ from hybrid_assets.definitions import build_definitions
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
 RERANKED = ["ease_diverse", "ease_less_popular"]
-SYSTEMS = [*PAPER, "content_minilm", "ease", *RERANKED, "models_minilm", "stacked_minilm", "stacked"]
-MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "als", "als_liked", "user_knn"]
+SYSTEMS = [*PAPER, "content_minilm", "ease", "sequence_ease", *RERANKED, "models_minilm", "stacked_minilm", "stacked"]
+MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "sequence_ease", "als", "als_liked", "user_knn"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *(f"factors/{model}" for model in MODELS),

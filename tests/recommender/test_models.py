@@ -55,7 +55,7 @@ MODELS: dict[str, partial[TowerPair]] = {
     "als": partial(implicit_als, factors=2, epochs=10, regularisation=1.0, confidence=10.0, seed=42, **graded),
     "ease": partial(ease, regularisation=50.0, **graded),
     "sequence_ease": partial(
-        shuffled_in_time, sequence_ease, regularisation=50.0, decay=10.0, fewest_ratings=2, **graded
+        shuffled_in_time, sequence_ease, regularisation=50.0, decay=10.0, most_movies=20, **graded
     ),
     "item_knn": partial(item_knn, neighbours=5, **graded),
     "user_knn": partial(user_knn, neighbours=10, **graded),

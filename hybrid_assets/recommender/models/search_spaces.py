@@ -58,7 +58,7 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
             **weighted,
             "regularisation": scale(10.0, 1000.0),
             "decay": scale(2.0, 100.0),
-            "fewest_ratings": IntDistribution(2, 5),
+            "most_movies": count(1000, 4000),
         },
         "als": {
             **weighted,

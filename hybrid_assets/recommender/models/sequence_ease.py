@@ -21,7 +21,7 @@ def sequence_ease(
     threshold: float,
     regularisation: float,
     decay: float,
-    fewest_ratings: int,
+    most_movies: int,
     liked_only: bool,
     power: float,
 ) -> TowerPair:
@@ -30,7 +30,7 @@ def sequence_ease(
     B = I - P diag(P)^-1, P = (G + l I)^-1, G_ij = sum over users x_ui x_uj exp(-|p_ui - p_uj| / decay), with p the
     place of a rating in the user's order of time, by row where times are equal. With an infinite decay G is X'X and
     this is EASE. G is positive semi-definite: so are X'X and the kernel, and so is their product entry by entry
-    (Schur). Movies of fewer than `fewest_ratings` ratings have the zero vector: the inverse costs the cube of the rest.
+    (Schur). All but the `most_movies` most rated have the zero vector: the inverse costs the cube of their number.
     The order among train ratings is used, and nothing of what was held out between them.
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv 1905.03375), equation 8,
     with that G in place of X'X.
@@ -43,21 +43,21 @@ def sequence_ease(
         threshold: a rating of at least this is liked.
         regularisation: l of the equation, above 0.
         decay: places over which the kernel falls by a factor e, above 0.
-        fewest_ratings: movies with fewer are not scored.
+        most_movies: how many movies are scored, at most LARGEST_SIDE.
         liked_only: whether only liked ratings count.
         power: weight of a rating is (rating / threshold)^power.
 
     Raises:
-        ValueError: as `interactions`; or movies are too many for a dense inverse.
+        ValueError: as `interactions`; or more movies are to be scored than a dense inverse is supported for.
     """
     check_ratings(ratings)
     users, items = first_appearance(user_ids), first_appearance(item_ids)
     row, column = positions(users, user_ids), positions(items, item_ids)
-    kept = enough_ratings(column, fewest_ratings)
+    kept = most_rated(column, most_movies)
     if len(kept) > LARGEST_SIDE:
         raise ValueError(
-            f"sequence_ease inverts a dense matrix of {len(kept):,} movies with at least {fewest_ratings} ratings, at "
-            f"most {LARGEST_SIDE:,} are supported; raise fewest_ratings"
+            f"sequence_ease inverts a dense matrix of most_movies = {most_movies:,} rows, at most {LARGEST_SIDE:,} are "
+            "supported; lower it"
         )
     weights = rating_weights(ratings, threshold=threshold, liked_only=liked_only, power=power)
     place = positions(kept, column)
@@ -75,11 +75,9 @@ def sequence_ease(
     return TowerPair(users, user_vectors, items, item_vectors)
 
 
-def enough_ratings(items: Index, fewest: int) -> Index:
-    """Indices of the items that occur at least `fewest` times, ascending; all of them where none does."""
-    counts = np.bincount(items)
-    kept = np.flatnonzero(counts >= fewest)
-    return kept if len(kept) else np.arange(len(counts))
+def most_rated(items: Index, most: int) -> Index:
+    """Indices of the `most` items that occur most often, ascending; of equally frequent ones the first."""
+    return np.sort(np.argsort(-np.bincount(items), kind="stable")[:most])
 
 
 def _gram(users: Index, items: Index, weights: npt.NDArray[np.float64], item_count: int, decay: float) -> Vectors:
