@@ -181,6 +181,7 @@ def test_tune_builds_what_it_reads_and_prints_an_entry_for_the_catalog(shell, tm
     assert "has nothing to search" in nothing.stderr
 
 
+@pytest.mark.slow
 def test_status_and_dry_run_tell_what_a_run_would_find(shell):
     assert shell("run").returncode == 0
     records = {record["asset"]: record for record in json.loads(shell("status", "--json").stdout)}

@@ -55,6 +55,7 @@ def test_an_unchanged_run_computes_nothing(graph):
     assert graph.computed() == set()
 
 
+@pytest.mark.slow
 def test_two_machines_with_the_same_input_make_the_same_bytes(built, graph, tmp_path):
     graph.storage = str(tmp_path / "elsewhere")
     graph.run()

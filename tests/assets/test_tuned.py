@@ -78,6 +78,7 @@ def test_a_backfill_makes_the_branch_and_a_second_one_nothing(tuned, tmp_path):
     assert cosine.min() < 0.9999, "the tuned encoder differs from its base"
 
 
+@pytest.mark.slow
 def test_new_ratings_make_the_row_stale_and_a_backfill_brings_it_back(tuned):
     ratings = tuned.raw / "ratings.csv"
     lines = ratings.read_text().splitlines()
