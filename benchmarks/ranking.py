@@ -53,7 +53,7 @@ def main() -> None:
     users_judged, relevant = relevant_items(test, pool, THRESHOLD)  # as Cornac's test set: made before
 
     def evaluated(towers: dict[str, TowerPair]) -> dict[str, float]:
-        branches = system_branches(towers, pool, "notebook", 0.85)
+        branches = system_branches(towers, pool, "notebook", [0.85, 0.15])
         lists = rank(branches, pool.seen, K).items[users_judged]
         return {
             name: float(f(lists, relevant).mean())
@@ -65,7 +65,7 @@ def main() -> None:
     print(f"ours, mf_only, ranked and evaluated:            {ours * 1e3:9.1f} ms")
     print(f"ours, mf_minilm_notebook, ranked and evaluated: {ours_hybrid * 1e3:9.1f} ms")
 
-    branches = system_branches({"pmf": pmf}, pool, "convex", None)
+    branches = system_branches({"pmf": pmf}, pool, "convex")
     engine = _seconds(lambda: rank(branches, pool.seen, K))
     users, items = torch.from_numpy(pmf.user_vectors), torch.from_numpy(pmf.item_vectors)
     bare = _seconds(lambda: (users @ items.T).topk(K, dim=1))

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
+MOVIELENS_RANGE = (0.5, 5.0)
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -41,7 +42,7 @@ class FolderSettings(_Settings):
     """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv."""
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
-    rating_range: tuple[float, float] = (0.5, 5.0)
+    rating_range: tuple[float, float] = MOVIELENS_RANGE
     """Lowest and highest rating allowed; a rating outside is an error."""
 
     @model_validator(mode="after")
@@ -672,6 +673,12 @@ class Catalog(_Settings):
     """Collaborative models by name."""
     systems: Mapping[Name, SystemSettings] = {}
     """Ranked systems by name."""
+
+    @property
+    def rating_range(self) -> tuple[float, float]:
+        """Lowest and highest rating of the dataset; MovieLens' for all but your own files."""
+        own = self.folder if self.dataset == "folder" else None
+        return own.rating_range if own else MOVIELENS_RANGE
 
     def is_most_popular(self, system: SystemSettings) -> bool:
         """Whether a system is the plain list of the most popular movies, the floor for every other."""

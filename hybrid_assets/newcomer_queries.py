@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.cold_start import chosen_alpha, chosen_weights, weighs_branches
 from hybrid_assets.assets.factors import fold_in_model
-from hybrid_assets.catalog import Catalog, FolderSettings
+from hybrid_assets.assets.scores import chosen_weights, weighs_branches
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
@@ -24,7 +24,6 @@ from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 
 # What a newcomer is called in the tables of one list.
 NEWCOMER = 0
-MOVIELENS_RANGE = (0.5, 5.0)
 
 
 def refusal(catalog: Catalog, system: str) -> str:
@@ -85,7 +84,6 @@ def load_system(store: TableStore, catalog: Catalog, system: str) -> NewcomerSys
         },
         train["movie_id"].unique(maintain_order=True).to_numpy(),
         fusion=settings.fusion,
-        alpha=chosen_alpha(settings, numbers),
         weights=chosen_weights(settings, numbers),
         threshold=threshold,
     )
@@ -107,7 +105,7 @@ def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataF
         BadInput: the file cannot be used; the message names the row and the field.
     """
     titles = titles_of(store)
-    ratings = read_own_ratings(path, lambda title: find_title(titles, title), _rating_range(catalog))
+    ratings = read_own_ratings(path, lambda title: find_title(titles, title), catalog.rating_range)
     check_references(ratings, table(store, "movies").collect(), path)
     return ratings
 
@@ -126,7 +124,7 @@ def ratings_by_asking(
     Raises:
         NotFound: no movie was rated.
     """
-    low, high = _rating_range(catalog)
+    low, high = catalog.rating_range
     stars: dict[int, float] = {}
     while wanted := ask("Movie (nothing to finish)").strip():
         try:
@@ -154,8 +152,3 @@ def _stars(text: str, low: float, high: float) -> float | None:
     except ValueError:
         return None
     return value if low <= value <= high else None
-
-
-def _rating_range(catalog: Catalog) -> tuple[float, float]:
-    folder: FolderSettings | None = catalog.folder if catalog.dataset == "folder" else None
-    return folder.rating_range if folder else MOVIELENS_RANGE

@@ -120,7 +120,7 @@ def test_the_homes_differ_in_nothing_but_the_storage():
 
 
 @pytest.mark.slow
-def test_runs_are_recorded_in_postgres_and_the_second_computes_nothing(shell, server, tmp_path, monkeypatch):
+def test_a_run_is_recorded_in_postgres_and_a_second_has_nothing_to_run(shell, server, tmp_path, monkeypatch):
     environment = variables(server, tmp_path / "home")
     first, second = shell("run", **environment), shell("run", **environment)
     assert first.returncode == 0, first.stderr
@@ -129,13 +129,11 @@ def test_runs_are_recorded_in_postgres_and_the_second_computes_nothing(shell, se
     assert not list((tmp_path / "home").rglob("*.db")), "records went to SQLite all the same"
     monkeypatch.setenv("HYBRID_POSTGRES", environment["HYBRID_POSTGRES"])
     with dg.DagsterInstance.from_config(str(tmp_path / "home")) as instance:
-        runs = instance.get_runs()
-        assert [(run.job_name, run.status) for run in runs] == [("refresh", dg.DagsterRunStatus.SUCCESS)] * 2
+        (run,) = instance.get_runs()
+        assert (run.job_name, run.status) == ("refresh", dg.DagsterRunStatus.SUCCESS)
         latest = instance.get_latest_materialization_event(dg.AssetKey("leaderboard"))
         assert latest is not None
-        assert latest.run_id == runs[0].run_id
-        assert latest.asset_materialization is not None
-        assert latest.asset_materialization.metadata["cached"].value
+        assert latest.run_id == run.run_id
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """train_ratings + embeddings + scores -> cold_start: lists for movies, and for people, that no model has seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
+from hybrid_assets.assets.scores import chosen_weights, weighs_branches
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -24,9 +26,8 @@ from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.metrics import Values
 from hybrid_assets.recommender.newcomers import newcomer_system
-from hybrid_assets.recommender.profiles import liked_weights, recency_weights, user_profiles
-from hybrid_assets.recommender.systems import system_branches, zscore_branches
-from hybrid_assets.recommender.tables import ids_and_vectors
+from hybrid_assets.recommender.systems import system_branches
+from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import outside
 
@@ -138,16 +139,14 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             for encoder in encoders
             if (table := tables[f"embeddings_{encoder}"]) is not None
         }
-        weights = {
-            name: stamp.numbers
-            for name in weighed
-            if (stamp := step.store.stamp(dg.AssetKey(["scores", name]))) is not None
-        }
+        held = _HeldOut(catalog, split, fitted, embedded)
         rows = []
         for name, system in systems.items():
-            missing = _why_missing(name, system, embedded, weights if name in weighed else {name: {}})
-            rows += _movie_rows(name, system, catalog, split, fitted, embedded, weights.get(name, {}), missing)
-            rows += _people_rows(name, system, catalog, split, fitted, embedded, weights.get(name, {}), missing)
+            stamp = step.store.stamp(dg.AssetKey(["scores", name])) if name in weighed else None
+            missing = _why_missing(name, system, embedded, weights_known=stamp is not None or name not in weighed)
+            weights = None if missing else chosen_weights(system, stamp.numbers if stamp else {})
+            rows += _movie_rows(name, system, held, weights, missing)
+            rows += _people_rows(name, system, held, weights, missing)
         figures = pl.DataFrame(rows, schema=SCHEMA)
         shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
         return Computed(
@@ -162,44 +161,47 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return cold_start
 
 
-def _branches(system: SystemSettings) -> tuple[str, ...]:
-    return (*system.model_names, *system.encoder_names)
+@dataclass(frozen=True)
+class _HeldOut:
+    """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors."""
+
+    catalog: Catalog
+    split: ColdSplit
+    fitted: Mapping[str, TowerPair]
+    embedded: Embedded
 
 
-def _why_missing(name: str, system: SystemSettings, embedded: Embedded, weights: Mapping[str, object]) -> str:
+def _why_missing(name: str, system: SystemSettings, embedded: Embedded, *, weights_known: bool) -> str:
     without = [encoder for encoder in system.encoder_names if encoder not in embedded]
     if without:
         return f"not materialized: hybrid-assets backfill {' '.join(without)}"
-    return "" if name in weights else f"scores/{name} is not materialized: hybrid-assets run"
+    return "" if weights_known else f"scores/{name} is not materialized: hybrid-assets run"
 
 
 def _movie_rows(
     name: str,
     system: SystemSettings,
-    catalog: Catalog,
-    split: ColdSplit,
-    fitted: Mapping[str, TowerPair],
-    embedded: Embedded,
-    numbers: Mapping[str, float | int | str],
+    held: _HeldOut,
+    weights: Sequence[float] | None,
     missing: str,
 ) -> list[dict[str, object]]:
     """Both sets of candidates."""
+    catalog, split = held.catalog, held.split
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.k
     learnt = catalog.cold_start.movies > catalog.pairs.cold_share and _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
     if state:
         return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
-    nearest = nearest_rated(split, *embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
-    towers = {model: with_cold_movies(fitted[model], split.movies, nearest) for model in system.model_names}
-    towers |= {encoder: _content(split.warm, *embedded[encoder], system, threshold) for encoder in system.encoder_names}
+    nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
+    towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
+    for encoder in system.encoder_names:
+        ids, vectors = held.embedded[encoder]
+        profiles = profiles_of(split.warm, PROFILE_READING[system.fusion], threshold, ids, vectors)
+        towers[encoder] = TowerPair(*profiles, ids, vectors)
     rows = []
     for candidates in ("cold", "all"):
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
-        branches = (
-            zscore_branches(towers, pool, chosen_weights(system, numbers))
-            if system.fusion == "zscore"
-            else system_branches(towers, pool, system.fusion, chosen_alpha(system, numbers))
-        )
+        branches = system_branches(towers, pool, system.fusion, weights)
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
         rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
     return rows
@@ -208,14 +210,12 @@ def _movie_rows(
 def _people_rows(
     name: str,
     system: SystemSettings,
-    catalog: Catalog,
-    split: ColdSplit,
-    fitted: Mapping[str, TowerPair],
-    embedded: Embedded,
-    numbers: Mapping[str, float | int | str],
+    held: _HeldOut,
+    weights: Sequence[float] | None,
     missing: str,
 ) -> list[dict[str, object]]:
     """Every number of known ratings."""
+    catalog, split, fitted = held.catalog, held.split, held.fitted
     threshold, numbers_known = catalog.evaluation.relevance_threshold, catalog.cold_start.known
     learnt = _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from what these users liked" if learnt else "")
@@ -230,11 +230,10 @@ def _people_rows(
         return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
     loaded = newcomer_system(
         folds_in,
-        {encoder: embedded[encoder] for encoder in system.encoder_names},
+        {encoder: held.embedded[encoder] for encoder in system.encoder_names},
         split.warm["movie_id"].unique(maintain_order=True).to_numpy(),
         fusion=system.fusion,
-        alpha=chosen_alpha(system, numbers),
-        weights=chosen_weights(system, numbers),
+        weights=weights,
         threshold=threshold,
     )
     rows = []
@@ -244,35 +243,6 @@ def _people_rows(
         )
         rows.append(_row(name, system, "people", "warm", known, MEASURED) | _summary(values, catalog))
     return rows
-
-
-def _content(ratings: pl.DataFrame, ids: Ids, vectors: Vectors, system: SystemSettings, threshold: float) -> TowerPair:
-    users, stars = ratings["user_id"].to_numpy(), ratings["rating"].to_numpy()
-    weights = (
-        liked_weights(stars, threshold)
-        if PROFILE_READING[system.fusion] == "liked"
-        else recency_weights(users, stars, ratings["timestamp"].to_numpy())
-    )
-    return TowerPair(*user_profiles(users, ratings["movie_id"].to_numpy(), weights, ids, vectors), ids, vectors)
-
-
-def weighs_branches(system: SystemSettings) -> bool:
-    """Whether validation chose weights for the system's branches; the stamp of its lists has them."""
-    return len(_branches(system)) > 1 and system.alpha is None
-
-
-def chosen_alpha(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> float | None:
-    """The weight of the collaborative branch, as set, or as in the numbers of scores/<system>; None without one."""
-    if system.alpha is not None or "alpha" not in numbers:
-        return system.alpha
-    return float(numbers["alpha"])
-
-
-def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> list[float] | None:
-    """The weight of each branch of `zscore`, as in the numbers of scores/<system>; None for another fusion."""
-    if system.fusion != "zscore" or not weighs_branches(system):
-        return None
-    return [float(numbers[f"weight_{branch}"]) for branch in _branches(system)]
 
 
 def _tuned(system: SystemSettings, catalog: Catalog) -> str:

@@ -6,8 +6,8 @@ import polars as pl
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.profiles import Reading, liked_weights, recency_weights, user_profiles
-from hybrid_assets.recommender.tables import FOLDS, Fold, fold_of, ids_and_vectors
+from hybrid_assets.recommender.profiles import Reading
+from hybrid_assets.recommender.tables import FOLDS, Fold, fold_of, ids_and_vectors, profiles_of
 from hybrid_assets.recommender.validity import not_unit_length, users_without_profile
 
 READINGS: tuple[Reading, ...] = ("liked", "recency")
@@ -56,14 +56,7 @@ def _profile_asset(name: str, threshold: float) -> dg.AssetsDefinition:
         embedded = ids_and_vectors(embeddings.collect(), "movie_id")
 
         def profile(fold: Fold, reading: Reading) -> pl.DataFrame:
-            rows = fold_of(train, fold)
-            users, ratings = rows["user_id"].to_numpy(), rows["rating"].to_numpy()
-            weights = (
-                liked_weights(ratings, threshold)
-                if reading == "liked"
-                else recency_weights(users, ratings, rows["timestamp"].to_numpy())
-            )
-            user_ids, vectors = user_profiles(users, rows["movie_id"].to_numpy(), weights, *embedded)
+            user_ids, vectors = profiles_of(fold_of(train, fold), reading, threshold, *embedded)
             return pl.DataFrame({"user_id": user_ids, "vector": vectors}).select(
                 pl.lit(fold).alias("fold"), pl.lit(reading).alias("reading"), "user_id", "vector"
             )

@@ -24,7 +24,6 @@ RATING_COLUMNS = {
     "timestamp": "when, in unix seconds",
 }
 TAG_SCHEMA = {"user_id": pl.Int64, "movie_id": pl.Int64, "tag": pl.String, "timestamp": pl.Int64}
-DEFAULT_RANGE = (0.5, 5.0)
 
 
 def raw_files_present(catalog: Catalog) -> list[Path]:
@@ -44,7 +43,7 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """raw_files, ratings, movies and tags of the catalog's dataset."""
     folder_settings = catalog.folder if catalog.dataset == "folder" else None
     columns = dict(folder_settings.columns) if folder_settings else {}
-    rating_range = folder_settings.rating_range if folder_settings else DEFAULT_RANGE
+    rating_range = catalog.rating_range
     reading = [catalog.dataset, columns, rating_range]
 
     def folder(step: Step) -> Path:

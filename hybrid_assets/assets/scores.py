@@ -10,18 +10,16 @@ from hybrid_assets.assets.stackers import content_towers, system_tags
 from hybrid_assets.catalog import Catalog, RerankSettings, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
 from hybrid_assets.recommender.stacking import CONTEXT, Known, film_years, stacked_ranking
 from hybrid_assets.recommender.systems import (
     Candidates,
     candidates,
-    choose_alpha,
     choose_weights,
     score_table,
     system_branches,
-    zscore_branches,
 )
 from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import TowerPair, align
@@ -39,7 +37,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
     evaluation = catalog.evaluation
     inputs = _inputs(name, system)
     branch_columns = {}
-    for branch in (*system.model_names, *system.encoder_names):
+    for branch in _branch_names(system):
         branch_columns[f"score_{branch}"] = f"score of {branch} before normalisation"
         branch_columns[f"part_{branch}"] = f"what {branch} adds to the score"
     if system.fusion == "stacked":
@@ -143,24 +141,41 @@ def _branches(
 ) -> list[Branch]:
     """The weighted branches over the candidates; weights that validation has to choose go into numbers and notes."""
     k, threshold = catalog.evaluation.k, catalog.evaluation.relevance_threshold
-    final = _towers(system, tables, "train")
-    if system.fusion == "zscore" and len(final) > 1:
-        weights, tried = choose_weights(_towers(system, tables, "fit"), train, k=k, threshold=threshold)
+    if weighs_branches(system):
+        weights, tried = choose_weights(_towers(system, tables, "fit"), train, system.fusion, k=k, threshold=threshold)
+        numbers |= (
+            {"alpha": weights[0]}
+            if system.fusion in FUSIONS
+            else dict(zip(_weight_names(system), weights, strict=True))
+        )
         step.say(f"weights {weights} have the highest NDCG@{k} on validation")
-        numbers |= {f"weight_{name}": weight for name, weight in zip(final, weights, strict=True)}
         notes["weight_search"] = _markdown(tried)
-        return zscore_branches(final, pool, weights)
-    if system.fusion == "zscore":
-        return zscore_branches(final, pool)
-    alpha = system.alpha
-    if len(final) == 2 and alpha is None:
-        alpha, curve = choose_alpha(_towers(system, tables, "fit"), train, system.fusion, k=k, threshold=threshold)
-        step.say(f"alpha = {alpha:.2f} has the highest NDCG@{k} on validation")
-        rows = "\n".join(f"| {a:.2f} | {q:.4f} |" for a, q in curve.iter_rows())
-        notes["alpha_search"] = f"| alpha | NDCG@{k} on validation |\n|---|---|\n{rows}"
-    if alpha is not None:
-        numbers["alpha"] = alpha
-    return system_branches(final, pool, system.fusion, alpha)
+    elif system.alpha is not None:
+        numbers["alpha"] = system.alpha
+    return system_branches(_towers(system, tables, "train"), pool, system.fusion, chosen_weights(system, numbers))
+
+
+def weighs_branches(system: SystemSettings) -> bool:
+    """Whether validation chooses weights for the system's branches; the stamp of its lists has them."""
+    return system.fusion != "stacked" and len(_branch_names(system)) > 1 and system.alpha is None
+
+
+def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> tuple[float, ...] | None:
+    """The weight of each branch: as set, or as in the numbers of scores/<system>; None for a single branch."""
+    if system.alpha is None and not weighs_branches(system):
+        return None
+    if system.fusion in FUSIONS:
+        alpha = float(numbers["alpha"]) if system.alpha is None else system.alpha
+        return alpha, 1.0 - alpha
+    return tuple(float(numbers[name]) for name in _weight_names(system))
+
+
+def _branch_names(system: SystemSettings) -> tuple[str, ...]:
+    return (*system.model_names, *system.encoder_names)
+
+
+def _weight_names(system: SystemSettings) -> list[str]:
+    return [f"weight_{branch}" for branch in _branch_names(system)]
 
 
 def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
@@ -199,7 +214,7 @@ def _markdown(tried: pl.DataFrame) -> str:
 
 
 def _in_words(system: SystemSettings) -> str:
-    branches = [*system.model_names, *system.encoder_names]
+    branches = _branch_names(system)
     if system.rerank:
         by = f" over {system.rerank.encoder}" if system.rerank.encoder else ""
         plain = system.model_copy(update={"rerank": None})

@@ -14,9 +14,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
+from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking
 from hybrid_assets.recommender.ranking import Branch, Index, rank
@@ -25,8 +25,6 @@ from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, pos
 
 # Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
 NEIGHBOURS = 3
-# Values drawn by the bootstrap at a time: 16 MiB.
-BLOCK_DRAWS = 2**21
 
 
 @dataclass(frozen=True)
@@ -198,28 +196,16 @@ def with_intervals(
 
     The metrics share the resamples, and with one seed so do all systems with the same users. Null without a user.
     """
-    from scipy.stats import bootstrap
-
-    table = np.stack(list(values.values()), axis=1)
-    users = len(table)
-    if users == 0:
-        return {f"{name}{end}": None for name in values for end in ("", "_low", "_high")} | {"users": 0}
-    low, high = table.mean(axis=0), table.mean(axis=0)
-    if users > 1:
-        low, high = bootstrap(
-            (table,),
-            np.mean,
-            axis=0,
-            n_resamples=resamples,
-            batch=max(1, BLOCK_DRAWS // table.size),
-            confidence_level=confidence,
-            method="percentile",
-            rng=np.random.default_rng(seed),
-        ).confidence_interval
-    means: npt.NDArray[np.float64] = table.mean(axis=0)
-    found: dict[str, float | int | None] = {"users": users}
-    for place, name in enumerate(values):
-        found |= {name: float(means[place]), f"{name}_low": float(low[place]), f"{name}_high": float(high[place])}
+    users = {name: len(of_users) for name, of_users in values.items()}
+    found: dict[str, float | int | None] = {"users": max(users.values())}
+    for name, of_users in values.items():
+        low, high = (
+            mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
+            if users[name]
+            else (None, None)
+        )
+        mean = float(of_users.mean()) if users[name] else None
+        found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     return found
 
 

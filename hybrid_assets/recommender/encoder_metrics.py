@@ -11,9 +11,9 @@ import polars as pl
 
 from hybrid_assets.recommender.fusion import identity
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.systems import candidates, pairs_to_csr
+from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
 Values = npt.NDArray[np.float64]
@@ -96,10 +96,7 @@ def cold_ndcg(
     """
     is_cold = pl.col("movie_id").is_in(cold.tolist())
     warm = train.filter(~is_cold)
-    weights = liked_weights(warm["rating"].to_numpy(), threshold)
-    user_ids, profiles = user_profiles(
-        warm["user_id"].to_numpy(), warm["movie_id"].to_numpy(), weights, embedded_ids, embeddings
-    )
+    user_ids, profiles = profiles_of(warm, "liked", threshold, embedded_ids, embeddings)
     liked = test.filter((pl.col("rating") >= threshold) & is_cold)
     users, items = positions(user_ids, liked["user_id"].to_numpy()), positions(cold, liked["movie_id"].to_numpy())
     judged, compact = np.unique(users[users >= 0], return_inverse=True)

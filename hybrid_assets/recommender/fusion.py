@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from hybrid_assets.recommender.profiles import Reading
+
 if TYPE_CHECKING:
     import torch
 
 # (scores of a block, (users, items); row and column of each train rating in it) -> normalised scores, (users,
 # items). What it gives for a train rating does not matter: the ranking masks it. `scores` may be overwritten.
 Normalise: TypeAlias = "Callable[[torch.Tensor, tuple[torch.Tensor, torch.Tensor]], torch.Tensor]"
+
+# A weight a branch.
+Weights: TypeAlias = tuple[float, ...]
 
 
 def identity(scores: "torch.Tensor", seen: "tuple[torch.Tensor, torch.Tensor]") -> "torch.Tensor":
@@ -72,7 +77,7 @@ def _min_max(scores: "torch.Tensor", low: "torch.Tensor", high: "torch.Tensor") 
     return scores.sub_(low.nan_to_num(posinf=0.0, neginf=0.0)).mul_(scale)
 
 
-# For each fusion, how the collaborative and the content score are normalised before the weighted sum.
+# For each fusion of two branches, how the collaborative and the content score are normalised before the weighted sum.
 FUSIONS: dict[str, tuple[Normalise, Normalise]] = {
     # S = a * sigmoid(MF) + (1 - a) * cos: the paper's equation 4
     "convex": (sigmoid, identity),
@@ -81,7 +86,7 @@ FUSIONS: dict[str, tuple[Normalise, Normalise]] = {
 }
 
 # Which reading of equation 2 a fusion takes its user profiles from (profiles.py).
-PROFILE_READING = {"convex": "liked", "notebook": "recency", "zscore": "liked"}
+PROFILE_READING: dict[str, Reading] = {"convex": "liked", "notebook": "recency", "zscore": "liked"}
 
 # Weights tried for each branch of `zscore`, against the others' present weights; the first branch starts at 1.
 WEIGHT_GRID: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
@@ -89,29 +94,43 @@ WEIGHT_GRID: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
 ALPHA_GRID: tuple[float, ...] = tuple(np.round(np.linspace(0.0, 1.0, 21), 2).tolist())
 
 
+def normalisations(fusion: str, branches: int) -> list[Normalise]:
+    """How each branch's score is normalised, in the branches' order; a single branch is left as it is.
+
+    Args:
+        fusion: "zscore" (any number of branches), or a name in FUSIONS (the collaborative branch and the content).
+        branches: how many there are.
+    """
+    if branches == 1:
+        return [identity]
+    return [z_score_over_candidates] * branches if fusion == "zscore" else list(FUSIONS[fusion])
+
+
 def best_alpha(
-    quality: Callable[[Sequence[tuple[float, ...]]], Sequence[float]], grid: Sequence[float] = ALPHA_GRID
-) -> tuple[float, list[float]]:
-    """Grid search for the weight of the collaborative branch, alpha; the content branch has 1 - alpha.
+    quality: Callable[[Sequence[Weights]], Sequence[float]], grid: Sequence[float] = ALPHA_GRID
+) -> tuple[Weights, list[tuple[Weights, float]]]:
+    """Grid search for alpha, the weight of the collaborative branch; the content branch has 1 - alpha.
 
     Args:
         quality: weightings -> of each, what is to be high, measured on the validation part of train.
         grid: alphas to try, in [0, 1].
 
     Returns:
-        The best alpha (the largest of equally good ones: prefer what the ratings say) and the quality of each.
+        The best weights, alpha and 1 - alpha (the largest alpha of equally good ones: prefer what the ratings say), and
+        all that were tried with their quality.
     """
-    curve = list(quality([(alpha, 1.0 - alpha) for alpha in grid]))
-    best = max(range(len(grid)), key=lambda place: (curve[place], grid[place]))
-    return grid[best], curve
+    weightings: list[Weights] = [(alpha, 1.0 - alpha) for alpha in grid]
+    tried = list(zip(weightings, quality(weightings), strict=True))
+    best, _ = max(tried, key=lambda found: (found[1], found[0][0]))
+    return best, tried
 
 
 def best_weights(
-    quality: Callable[[Sequence[tuple[float, ...]]], Sequence[float]],
+    quality: Callable[[Sequence[Weights]], Sequence[float]],
     branches: int,
     grid: Sequence[float] = WEIGHT_GRID,
     rounds: int = 2,
-) -> tuple[tuple[float, ...], list[tuple[tuple[float, ...], float]]]:
+) -> tuple[Weights, list[tuple[Weights, float]]]:
     """Coordinate search for the branches' weights: one branch at a time over the grid, the others held.
 
     Starts with all weights 1 and ends after `rounds`, or when a round changes nothing. Only a better quality changes
@@ -127,7 +146,7 @@ def best_weights(
         The best weights, and every set that was tried with its quality.
     """
     best = (1.0,) * branches
-    tried: dict[tuple[float, ...], float] = {}
+    tried: dict[Weights, float] = {}
     for _ in range(rounds):
         before = best
         for branch in range(branches):

@@ -68,7 +68,7 @@ def validation_quality(train: pl.DataFrame, *, k: int, threshold: float) -> Call
         )
 
     def quality(pair: TowerPair) -> float:
-        lists = rank(system_branches({"model": pair}, pool, "convex", None), pool.seen, k).items
+        lists = rank(system_branches({"model": pair}, pool, "convex"), pool.seen, k).items
         return float(ndcg(lists[users], relevant).mean())
 
     return quality

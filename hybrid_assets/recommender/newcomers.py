@@ -13,9 +13,10 @@ import polars as pl
 from hybrid_assets.recommender.fold_in import UserOf
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.models.interactions import first_appearance
-from hybrid_assets.recommender.profiles import Reading, liked_weights, recency_weights, user_profiles
+from hybrid_assets.recommender.profiles import Reading
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
-from hybrid_assets.recommender.systems import Candidates, pairs_to_csr, system_branches, zscore_branches
+from hybrid_assets.recommender.systems import Candidates, pairs_to_csr, system_branches
+from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
 NOBODY = np.empty(0, dtype=np.int64)
@@ -48,7 +49,6 @@ def newcomer_system(
     item_ids: Ids,
     *,
     fusion: str,
-    alpha: float | None,
     weights: Sequence[float] | None,
     threshold: float,
 ) -> NewcomerSystem:
@@ -59,8 +59,7 @@ def newcomer_system(
         embeddings: content branches.
         item_ids: (items,) what may be recommended; each has a vector in every branch.
         fusion: "convex", "notebook" or "zscore".
-        alpha: weight of the collaborative branch in the first two, where there are two branches.
-        weights: of the branches, models first, in "zscore"; None: all 1.
+        weights: of the branches, models first; None: all 1.
         threshold: a rating of at least this is liked.
 
     Raises:
@@ -71,17 +70,12 @@ def newcomer_system(
     nobody = Candidates(NOBODY, item_ids, (np.zeros(1, dtype=np.int64), NOBODY))
     towers = {name: pair for name, (_, pair) in models.items()}
     towers |= {name: TowerPair(NOBODY, vectors[:0], ids, vectors) for name, (ids, vectors) in embeddings.items()}
-    branches = (
-        zscore_branches(towers, nobody, weights)
-        if fusion == "zscore"
-        else system_branches(towers, nobody, fusion, alpha)
-    )
     return NewcomerSystem(
         item_ids,
-        tuple(branches),
+        tuple(system_branches(towers, nobody, fusion, weights)),
         {name: user_of for name, (user_of, _) in models.items()},
         dict(embeddings),
-        "recency" if PROFILE_READING[fusion] == "recency" else "liked",
+        PROFILE_READING[fusion],
         threshold,
     )
 
@@ -109,7 +103,9 @@ def newcomer_ranking(
         for name, user_of in system.folds_in.items()
     }
     for name, (ids, embedded) in system.embeddings.items():
-        vectors[name] = align(*_profiles(ratings, ids, embedded, system), users, missing="zero")
+        has_text = pl.Series(positions(ids, movies) >= 0)
+        profiles = profiles_of(ratings.filter(has_text), system.reading, system.threshold, ids, embedded)
+        vectors[name] = align(*profiles, users, missing="zero")
     rated = ratings if seen is None else seen
     rows = positions(users, rated["user_id"].to_numpy())
     places = positions(system.item_ids, rated["movie_id"].to_numpy())
@@ -117,13 +113,3 @@ def newcomer_ranking(
     pool = Candidates(users, system.item_ids, pairs_to_csr(rows[here], places[here], len(users)))
     branches = [replace(branch, user_vectors=vectors[branch.name]) for branch in system.branches]
     return rank(branches, pool.seen, k), pool
-
-
-def _profiles(ratings: pl.DataFrame, ids: Ids, embedded: Vectors, system: NewcomerSystem) -> tuple[Ids, Vectors]:
-    columns = [ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating", "timestamp")]
-    has_text = positions(ids, columns[1]) >= 0
-    users, movies, stars, times = (values[has_text] for values in columns)
-    weights = (
-        liked_weights(stars, system.threshold) if system.reading == "liked" else recency_weights(users, stars, times)
-    )
-    return user_profiles(users, movies, weights, ids, embedded)

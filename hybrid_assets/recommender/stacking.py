@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import Index, Ranking
 from hybrid_assets.recommender.systems import Candidates, candidates
+from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
 if TYPE_CHECKING:
@@ -110,9 +110,7 @@ def centred_content(ratings: pl.DataFrame, item_ids: Ids, embeddings: Vectors, t
     centred = vectors - vectors.mean(axis=0)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     unit: Vectors = centred / np.maximum(length, np.finfo(np.float32).tiny)
-    users, movies = ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy()
-    weights = liked_weights(ratings["rating"].to_numpy(), threshold)
-    return TowerPair(*user_profiles(users, movies, weights, rated, unit), rated, unit)
+    return TowerPair(*profiles_of(ratings, "liked", threshold, rated, unit), rated, unit)
 
 
 def feature_names(models: Sequence[str], contents: Sequence[str]) -> list[str]:

@@ -11,14 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.fusion import (
-    ALPHA_GRID,
-    FUSIONS,
-    best_alpha,
-    best_weights,
-    identity,
-    z_score_over_candidates,
-)
+from hybrid_assets.recommender.fusion import Weights, best_alpha, best_weights, normalisations
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
@@ -71,20 +64,18 @@ def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -
 
 
 def system_branches(
-    towers: Mapping[str, TowerPair], pool: Candidates, fusion: str, alpha: float | None
+    towers: Mapping[str, TowerPair], pool: Candidates, fusion: str, weights: Sequence[float] | None = None
 ) -> list[Branch]:
     """The branches of a system over the candidates.
 
     Args:
-        towers: one or two tower pairs by name; of two, the collaborative first, the content second.
-        pool: users and movies to rank. The content branch may lack a user (who liked nothing): that user's content
-            scores are 0, and the collaborative branch alone decides.
-        fusion: a name in FUSIONS; of no account for a single branch.
-        alpha: weight of the collaborative branch; of no account for a single branch.
+        towers: tower pairs by name, the collaborative ones first.
+        pool: users and movies to rank. A content branch may lack a user (who liked nothing): that user's scores of it
+            are 0, and the other branches alone decide.
+        fusion: "zscore", or a name in FUSIONS, which take one collaborative and one content branch; of no account for
+            a single branch.
+        weights: of the branches; None: all 1.
     """
-    alone = len(towers) == 1
-    normalisations = [identity] if alone else list(FUSIONS[fusion])
-    weights = [1.0] if alone or alpha is None else [alpha, 1.0 - alpha]
     return [
         Branch(
             name,
@@ -93,73 +84,26 @@ def system_branches(
             normalise,
             weight,
         )
-        for (name, pair), normalise, weight in zip(towers.items(), normalisations, weights, strict=True)
-    ]
-
-
-def choose_alpha(
-    towers: Mapping[str, TowerPair], train: pl.DataFrame, fusion: str, *, k: int, threshold: float
-) -> tuple[float, pl.DataFrame]:
-    """The fusion weight with the highest mean NDCG@k on the validation part of train.
-
-    Args:
-        towers: the branches fitted on train without its validation part.
-        train: train ratings with the column `validation`.
-        fusion: a name in FUSIONS.
-        k: cutoff.
-        threshold: a validation rating of at least this is relevant.
-
-    Returns:
-        The weight, and the curve as a table `alpha`, `ndcg`.
-
-    Raises:
-        ValueError: no user has a relevant movie in the validation part.
-    """
-    pool = candidates(train.filter(~pl.col("validation")))
-    users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
-    if len(users) == 0:
-        raise ValueError(
-            "no user has a relevant movie in the validation part of train, so alpha cannot be chosen; "
-            "set alpha for this system in the catalog, or lower evaluation.relevance_threshold"
+        for (name, pair), normalise, weight in zip(
+            towers.items(), normalisations(fusion, len(towers)), weights or [1.0] * len(towers), strict=True
         )
-
-    branches = system_branches(towers, pool, fusion, 1.0)
-    alpha, curve = best_alpha(_quality_on_validation(branches, pool, users, relevant, k))
-    return alpha, pl.DataFrame({"alpha": ALPHA_GRID, "ndcg": curve})
-
-
-def zscore_branches(
-    towers: Mapping[str, TowerPair], pool: Candidates, weights: Sequence[float] | None = None
-) -> list[Branch]:
-    """Any number of branches, each standardised over a user's candidates and weighted; None: all 1.
-
-    A content branch may lack a user, as in `system_branches`.
-    """
-    return [
-        Branch(
-            name,
-            align(pair.user_ids, pair.user_vectors, pool.user_ids, missing="zero"),
-            align(pair.item_ids, pair.item_vectors, pool.item_ids, missing="refuse"),
-            z_score_over_candidates,
-            weight,
-        )
-        for (name, pair), weight in zip(towers.items(), weights or [1.0] * len(towers), strict=True)
     ]
 
 
 def choose_weights(
-    towers: Mapping[str, TowerPair], train: pl.DataFrame, *, k: int, threshold: float
-) -> tuple[tuple[float, ...], pl.DataFrame]:
-    """The weights of `zscore_branches` with the highest mean NDCG@k that a coordinate search finds on validation.
+    towers: Mapping[str, TowerPair], train: pl.DataFrame, fusion: str, *, k: int, threshold: float
+) -> tuple[Weights, pl.DataFrame]:
+    """The branches' weights with the highest mean NDCG@k that a search finds on the validation part of train.
 
     Args:
         towers: the branches fitted on train without its validation part.
         train: train ratings with the column `validation`.
+        fusion: "zscore", searched one branch at a time, or a name in FUSIONS, whose two weights sum to 1.
         k: cutoff.
         threshold: a validation rating of at least this is relevant.
 
     Returns:
-        A weight a branch, and every set that was tried: a column a branch, and `ndcg`.
+        A weight a branch, and all that were tried as a table: a column a branch, and `ndcg`.
 
     Raises:
         ValueError: no user has a relevant movie in the validation part.
@@ -168,12 +112,12 @@ def choose_weights(
     users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
     if len(users) == 0:
         raise ValueError(
-            "no user has a relevant movie in the validation part of train, so the weights cannot be chosen; "
-            "lower evaluation.relevance_threshold, or take a system of one branch"
+            "no user has a relevant movie in the validation part of train, so the fusion's weights cannot be chosen; "
+            "lower evaluation.relevance_threshold, set alpha for a system of two branches, or take one branch"
         )
 
-    branches = zscore_branches(towers, pool)
-    weights, tried = best_weights(_quality_on_validation(branches, pool, users, relevant, k), len(towers))
+    quality = _quality_on_validation(system_branches(towers, pool, fusion), pool, users, relevant, k)
+    weights, tried = best_weights(quality, len(towers)) if fusion == "zscore" else best_alpha(quality)
     names = list(towers)
     rows = [dict(zip(names, found, strict=True)) | {"ndcg": value} for found, value in tried]
     return weights, pl.DataFrame(rows)
@@ -181,10 +125,10 @@ def choose_weights(
 
 def _quality_on_validation(
     branches: list[Branch], pool: Candidates, users: Index, relevant: tuple[Index, Index], k: int
-) -> Callable[[Sequence[tuple[float, ...]]], list[float]]:
+) -> Callable[[Sequence[Weights]], list[float]]:
     """Weightings of the branches -> mean NDCG@k of each over the users."""
 
-    def quality(weightings: Sequence[tuple[float, ...]]) -> list[float]:
+    def quality(weightings: Sequence[Weights]) -> list[float]:
         lists = rank_each(branches, pool.seen, k, weightings)
         return [float(ndcg(of_users[users], relevant).mean()) for of_users in lists]
 

@@ -1,4 +1,4 @@
-"""Tower pairs as tables and back: the schemas in which branches are stored.
+"""Between tables and arrays: the schemas in which ratings come and branches are stored.
 
 Belongs here: column names and conversion. Does not: computing or ranking.
 """
@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
+from hybrid_assets.recommender.profiles import Reading, liked_weights, recency_weights, user_profiles
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 
 # "train": fitted on all of train, for the test. "fit": fitted on train without its validation part, for choosing
@@ -55,7 +56,31 @@ def model_towers(factors: pl.LazyFrame, fold: Fold) -> TowerPair:
     return TowerPair(*users, *items)
 
 
-def encoder_towers(profiles: pl.LazyFrame, embeddings: pl.LazyFrame, fold: Fold, reading: str) -> TowerPair:
+def encoder_towers(profiles: pl.LazyFrame, embeddings: pl.LazyFrame, fold: Fold, reading: Reading) -> TowerPair:
     """The tower pair of an encoder: user profiles of one fold and reading, and item embeddings."""
     chosen = profiles.filter((pl.col("fold") == fold) & (pl.col("reading") == reading)).collect()
     return TowerPair(*ids_and_vectors(chosen, "user_id"), *ids_and_vectors(embeddings.collect(), "movie_id"))
+
+
+def profiles_of(
+    ratings: pl.DataFrame, reading: Reading, threshold: float, embedded_ids: Ids, embeddings: Vectors
+) -> tuple[Ids, Vectors]:
+    """User profiles of a table of train ratings (profiles.user_profiles) in one of the readings.
+
+    Args:
+        ratings: `user_id`, `movie_id`, `rating`, and `timestamp` for "recency".
+        reading: "liked" (`liked_weights`) or "recency" (`recency_weights`).
+        threshold: a rating of at least this is liked.
+        embedded_ids: (m,) movies that have an embedding.
+        embeddings: (m, d) unit length.
+
+    Raises:
+        ValueError: a rated movie has no embedding.
+    """
+    users, movies, stars = (ratings[name].to_numpy() for name in ("user_id", "movie_id", "rating"))
+    weights = (
+        liked_weights(stars, threshold)
+        if reading == "liked"
+        else recency_weights(users, stars, ratings["timestamp"].to_numpy())
+    )
+    return user_profiles(users, movies, weights, embedded_ids, embeddings)

@@ -94,7 +94,7 @@ def test_a_model_alone_scores_cold_movies_zero_and_with_texts_as_their_neighbour
     assert (len(pool.item_ids) == 4) == only_cold
 
     def quality(towers):
-        branches = system_branches({"als": towers}, pool, "convex", None)
+        branches = system_branches({"als": towers}, pool, "convex")
         return item_cold(branches, pool, split(), k=2, threshold=4.0)["recall"].mean()
 
     assert quality(borrowed) > quality(alone) + 0.1
@@ -107,9 +107,7 @@ def test_a_model_alone_scores_cold_movies_zero_and_with_texts_as_their_neighbour
 def test_new_people_are_served_by_one_rating_and_judged_by_the_same_movies_for_every_number():
     pair, columns = fitted()
     user_of = fold_in("als", Fitted(pair, *columns), **ALS)
-    system = newcomer_system(
-        {"als": (user_of, pair)}, {}, pair.item_ids, fusion="convex", alpha=None, weights=None, threshold=4.0
-    )
+    system = newcomer_system({"als": (user_of, pair)}, {}, pair.item_ids, fusion="convex", weights=None, threshold=4.0)
     values = {n: user_cold(system, split(), known=n, most_known=3, k=3, threshold=4.0) for n in (1, 3)}
     assert len(values[1]["ndcg"]) == len(values[3]["ndcg"]) > 0
     liked = split().of_users.filter(pl.col("place") >= 3, pl.col("rating") >= 4.0).height

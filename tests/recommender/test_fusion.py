@@ -58,10 +58,11 @@ def test_the_best_weights_are_found_one_branch_at_a_time():
 
 
 def test_the_best_weight_is_found_and_of_equal_ones_the_largest():
-    alpha, curve = best_alpha(of_each(lambda w: -((w[0] - 0.35) ** 2)))
-    assert alpha == 0.35
-    assert len(curve) == len(ALPHA_GRID) == 21
-    assert best_alpha(of_each(lambda w: 1.0))[0] == 1.0
+    weights, tried = best_alpha(of_each(lambda w: -((w[0] - 0.35) ** 2)))
+    assert weights == (0.35, 0.65)
+    assert dict(tried)[weights] == 0
+    assert len(tried) == len(ALPHA_GRID) == 21
+    assert best_alpha(of_each(lambda w: 1.0))[0] == (1.0, 0.0)
 
 
 # few different values, so that many are equal; and a span too small to divide by
@@ -94,5 +95,5 @@ def test_each_normalisation_is_its_formula_for_each_user(block):
 
 
 def test_the_order_of_the_grid_does_not_decide_between_equal_weights():
-    assert best_alpha(of_each(lambda w: min(w[0], 0.5)), [1.0, 0.5, 0.0])[0] == 1.0
-    assert best_alpha(of_each(lambda w: -w[0]), [1.0, 0.0, 0.5]) == (0.0, [-1.0, 0.0, -0.5])
+    assert best_alpha(of_each(lambda w: min(w[0], 0.5)), [1.0, 0.5, 0.0])[0] == (1.0, 0.0)
+    assert best_alpha(of_each(lambda w: -w[0]), [1.0, 0.0]) == ((0.0, 1.0), [((1.0, 0.0), -1.0), ((0.0, 1.0), 0.0)])

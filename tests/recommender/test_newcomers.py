@@ -9,7 +9,7 @@ from hybrid_assets.recommender.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.newcomers import newcomer_ranking, newcomer_system
 from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import rank
-from hybrid_assets.recommender.systems import candidates, zscore_branches
+from hybrid_assets.recommender.systems import candidates, system_branches
 from hybrid_assets.recommender.towers import TowerPair
 
 USERS, ITEMS, RATINGS = two_tastes()
@@ -22,7 +22,7 @@ def texts() -> tuple[np.ndarray, np.ndarray]:
     return MOVIES, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def loaded(fusion="zscore", weights=(1.0, 0.5), alpha=None):
+def loaded(fusion="zscore", weights=(1.0, 0.5)):
     pair = MODELS["ease"](USERS, ITEMS, RATINGS)
     user_of = fold_in("ease", Fitted(pair, USERS, ITEMS, RATINGS), **MODELS["ease"].keywords)
     return newcomer_system(
@@ -30,7 +30,6 @@ def loaded(fusion="zscore", weights=(1.0, 0.5), alpha=None):
         {"text": texts()},
         MOVIES,
         fusion=fusion,
-        alpha=alpha,
         weights=weights,
         threshold=4.0,
     )
@@ -40,7 +39,7 @@ def test_a_user_who_comes_anew_gets_the_list_of_the_user():
     pool = candidates(TABLE)
     pair = MODELS["ease"](USERS, ITEMS, RATINGS)
     profiles = user_profiles(USERS, ITEMS, liked_weights(RATINGS, 4.0), *texts())
-    branches = zscore_branches({"ease": pair, "text": TowerPair(*profiles, *texts())}, pool, [1.0, 0.5])
+    branches = system_branches({"ease": pair, "text": TowerPair(*profiles, *texts())}, pool, "zscore", [1.0, 0.5])
     of_users = rank(branches, pool.seen, 5)
     anew, _ = newcomer_ranking(loaded(), TABLE, 5)
     np.testing.assert_array_equal(anew.items, of_users.items)
@@ -62,7 +61,7 @@ def test_what_was_rated_or_is_to_be_hidden_is_not_listed():
 
 @pytest.mark.parametrize("fusion", ["convex", "notebook", "zscore"])
 def test_somebody_who_liked_nothing_or_only_the_unknown_has_a_list(fusion):
-    system = loaded(fusion, alpha=0.5 if fusion != "zscore" else None)
+    system = loaded(fusion)
     for movie, rating in ((500, 1.0), (99, 5.0)):
         own = pl.DataFrame({"user_id": [1], "movie_id": [movie], "rating": [rating], "timestamp": [0]})
         ranking, _ = newcomer_ranking(system, own.with_columns(pl.col("rating").cast(pl.Float32)), 3)

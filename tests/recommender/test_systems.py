@@ -10,7 +10,7 @@ from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, 
 from hybrid_assets.recommender.ranking import rank
 from hybrid_assets.recommender.systems import (
     candidates,
-    choose_alpha,
+    choose_weights,
     lists_of,
     relevant_items,
     score_table,
@@ -48,13 +48,14 @@ def test_a_user_without_a_profile_is_ranked_by_the_model_alone():
     pool = candidates(TRAIN)
     model = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), pool.item_ids, np.array([[1], [2], [3]], "f4"))
     content = TowerPair(np.array([5]), np.ones((1, 1), "f4"), pool.item_ids, np.ones((3, 1), "f4"))
-    branches = system_branches({"pmf": model, "minilm": content}, pool, "convex", 0.5)
+    branches = system_branches({"pmf": model, "minilm": content}, pool, "convex", [0.5, 0.5])
     ranking = rank(branches, pool.seen, 1)
     assert ranking.branch_scores["minilm"][:, 0].tolist() == [1, 0]
 
 
+@pytest.mark.parametrize("fusion", ["convex", "notebook", "zscore"])
 @pytest.mark.parametrize("informative", ["pmf", "minilm"])
-def test_the_weight_goes_to_the_branch_that_knows(informative):
+def test_the_weight_goes_to_the_branch_that_knows(informative, fusion):
     generator = np.random.default_rng(0)
     users, items = np.arange(30), np.arange(50)
     taste = generator.integers(0, 5, 30)
@@ -68,21 +69,22 @@ def test_the_weight_goes_to_the_branch_that_knows(informative):
         users, generator.normal(size=(30, 5)).astype("f4"), items, generator.normal(size=(50, 5)).astype("f4")
     )
     towers = {name: knows if name == informative else noise for name in ("pmf", "minilm")}
-    alpha, curve = choose_alpha(towers, train, "notebook", k=5, threshold=4.0)
-    assert (alpha > 0.5) == (informative == "pmf")
-    assert curve.filter(pl.col("alpha") == alpha)["ndcg"].item() == curve["ndcg"].max()
+    weights, tried = choose_weights(towers, train, fusion, k=5, threshold=4.0)
+    assert (weights[0] > weights[1]) == (informative == "pmf")
+    chosen = tried.filter(pl.col("pmf") == weights[0], pl.col("minilm") == weights[1])
+    assert chosen["ndcg"].item() == tried["ndcg"].max()
 
 
 def test_a_weight_that_cannot_be_chosen_says_how_to_set_it():
     train = TRAIN.with_columns(pl.lit(False).alias("validation"))
-    with pytest.raises(ValueError, match="set alpha for this system in the catalog"):
-        choose_alpha({}, train, "convex", k=5, threshold=4.0)
+    with pytest.raises(ValueError, match="set alpha for a system of two branches"):
+        choose_weights({}, train, "convex", k=5, threshold=4.0)
 
 
 def test_lists_survive_their_table():
     pool = candidates(TRAIN)
     pair = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), pool.item_ids, np.array([[1], [3], [2]], "f4"))
-    ranking = rank(system_branches({"pmf": pair}, pool, "convex", None), pool.seen, 3)
+    ranking = rank(system_branches({"pmf": pair}, pool, "convex"), pool.seen, 3)
     table = score_table(ranking, pool)
     assert table.columns == ["user_id", "rank", "movie_id", "score", "score_pmf", "part_pmf"]
     assert table.select("user_id", "rank", "movie_id").rows() == [(5, 1, 40), (3, 1, 70)]
@@ -93,16 +95,16 @@ def test_a_movie_without_an_embedding_is_refused():
     pool = candidates(TRAIN)
     content = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), np.array([70, 10]), np.ones((2, 1), "f4"))
     with pytest.raises(ValueError, match="id 40 has no vector"):
-        system_branches({"minilm": content}, pool, "convex", None)
+        system_branches({"minilm": content}, pool, "convex")
 
 
 def test_branches_are_weighted_alpha_and_the_rest_and_one_alone_is_ranked_as_it_is():
     pool = candidates(TRAIN)
     pair = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), pool.item_ids, np.ones((3, 1), "f4"))
-    both = system_branches({"pmf": pair, "minilm": pair}, pool, "notebook", 0.85)
-    assert [(branch.name, branch.weight) for branch in both] == [("pmf", 0.85), ("minilm", pytest.approx(0.15))]
+    both = system_branches({"pmf": pair, "minilm": pair}, pool, "notebook", [0.85, 0.15])
+    assert [(branch.name, branch.weight) for branch in both] == [("pmf", 0.85), ("minilm", 0.15)]
     assert [branch.normalise for branch in both] == [min_max_over_train, min_max_over_candidates]
-    (alone,) = system_branches({"pmf": pair}, pool, "notebook", None)
+    (alone,) = system_branches({"pmf": pair}, pool, "notebook")
     assert (alone.weight, alone.normalise) == (1.0, identity)
 
 
@@ -123,7 +125,7 @@ def test_lists_of_any_length_survive_their_table_and_parts_sum_to_the_score(seed
         )
         for _ in range(2)
     )
-    branches = system_branches({"pmf": model, "minilm": content}, pool, "notebook", 0.85)
+    branches = system_branches({"pmf": model, "minilm": content}, pool, "notebook", [0.85, 0.15])
     ranking = rank(branches, pool.seen, length)
     table = score_table(ranking, pool)
     parts = table["part_pmf"] + table["part_minilm"]
