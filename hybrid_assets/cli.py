@@ -87,7 +87,7 @@ def status(
     `hybrid-assets status --json | jq '.[] | select(.state != "fresh")'`
     """
     catalog = _catalog(dataset)
-    records = queries.status(recipes_of(build_definitions(catalog)), table_store(catalog))
+    records = queries.status(recipes_of(build_definitions(catalog).assets or ()), table_store(catalog))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -128,7 +128,7 @@ def backfill(
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     if dry_run:
         selected = selection.resolve(definitions.resolve_asset_graph())
-        recipes = recipes_of(definitions)
+        recipes = recipes_of(definitions.assets or ())
         blocked = beyond_this_gpu(recipes, gpu_gib())
         verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
         would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
@@ -199,7 +199,7 @@ def prune(
     """
     catalog = _catalog(dataset)
     store = table_store(catalog)
-    of_catalog = recipes_of(build_definitions(catalog))
+    of_catalog = recipes_of(build_definitions(catalog).assets or ())
     leftover = [key for key in store.stored() if key not in of_catalog]
     for key in leftover:
         out.print(store.path(key), markup=False, soft_wrap=True)

@@ -27,6 +27,7 @@ from hybrid_assets.orchestration.automation import nightly_schedule, watch_senso
 from hybrid_assets.orchestration.console import terminal_logger
 from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.jobs import BACKFILL, refresh_job
+from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 
 
@@ -45,41 +46,49 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     catalog = catalog or load_catalog()
     here = gpu_gib()
     left_out = [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
+    assets = [
+        *raw_assets(catalog),
+        *split_assets(catalog),
+        *document_assets(),
+        *factor_assets(catalog),
+        *tuning_assets(catalog),
+        *embedding_assets(catalog),
+        *profile_assets(catalog),
+        *stacker_assets(catalog),
+        *score_assets(catalog),
+        *metric_assets(catalog),
+        *encoder_metric_assets(catalog),
+        *leaderboard_assets(catalog, gpu_gib=here),
+        *comparison_assets(catalog),
+        *cold_start_assets(catalog),
+        *strata_assets(catalog),
+        *report_assets(catalog),
+    ]
+    store = table_store(catalog, storage)
     refresh = refresh_job(catalog, left_out + [name for name, it in catalog.models.items() if not it.refresh])
+
+    def refresh_due(instance: dg.DagsterInstance) -> list[dg.AssetKey]:
+        return due(recipes_of(assets), store, refresh.selection.resolve(assets), instance)
+
+    automation = catalog.automation
     return dg.Definitions(
-        assets=[
-            *raw_assets(catalog),
-            *split_assets(catalog),
-            *document_assets(),
-            *factor_assets(catalog),
-            *tuning_assets(catalog),
-            *embedding_assets(catalog),
-            *profile_assets(catalog),
-            *stacker_assets(catalog),
-            *score_assets(catalog),
-            *metric_assets(catalog),
-            *encoder_metric_assets(catalog),
-            *leaderboard_assets(catalog, gpu_gib=here),
-            *comparison_assets(catalog),
-            *cold_start_assets(catalog),
-            *strata_assets(catalog),
-            *report_assets(catalog),
-        ],
+        assets=assets,
         jobs=[refresh, BACKFILL],
         sensors=[
             watch_sensor(
                 lambda: raw_files_present(catalog),
                 job=refresh,
-                seconds=catalog.automation.watch_seconds,
-                on=catalog.automation.watch,
+                due=refresh_due,
+                seconds=automation.watch_seconds,
+                on=automation.watch,
             )
         ],
-        schedules=[nightly_schedule(job=refresh, cron=catalog.automation.nightly_cron, on=catalog.automation.nightly)],
+        schedules=[nightly_schedule(job=refresh, due=refresh_due, cron=automation.nightly_cron, on=automation.nightly)],
         loggers={"terminal": terminal_logger},
-        # two processes: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
+        # two processes at a time: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"forkserver": {}}}),
         resources={
-            "io_manager": table_store(catalog, storage),
+            "io_manager": store,
             "gpu": GpuResource(device=catalog.gpu.device, wait_seconds=catalog.gpu.wait_seconds),
         },
     )

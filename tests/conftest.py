@@ -1,7 +1,6 @@
 """Real data for all tests: ml-latest-small where it is at hand, and a graph over 20 users of the MovieLens sample."""
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,9 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Graph:
 @pytest.fixture
 def graph(built: Graph, tmp_path: Path) -> Graph:
     """A copy of the materialized graph that a test may change."""
-    shutil.copytree(built.raw, tmp_path / "raw")
-    shutil.copytree(built.storage, tmp_path / "data")
-    return Graph(quick_catalog(tmp_path / "raw"), str(tmp_path / "data"), tmp_path / "raw")
+    return built.copy(tmp_path)
 
 
 @pytest.fixture

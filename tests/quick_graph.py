@@ -1,5 +1,6 @@
 """The real graph over a small folder of files, quick enough for a test of each of its properties."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,14 @@ class Graph:
     @property
     def store(self) -> TableStore:
         return table_store(self.catalog, self.storage)
+
+    def copy(self, base: Path) -> "Graph":
+        """The same graph with its files and tables in another folder."""
+        shutil.copytree(self.raw, base / "raw")
+        shutil.copytree(self.storage, base / "data")
+        assert self.catalog.folder
+        folder = self.catalog.folder.model_copy(update={"path": base / "raw"})
+        return Graph(self.catalog.model_copy(update={"folder": folder}), str(base / "data"), base / "raw")
 
     def run(self, selection: dg.AssetSelection | None = None) -> dict[str, bool]:
         """Materialize in this process; asset -> whether it was computed (False: unchanged).

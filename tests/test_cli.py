@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import pty
@@ -10,11 +11,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import polars as pl
 import pytest
 from small_dataset import write_small_dataset
 
+from hybrid_assets import cli
 from hybrid_assets.orchestration.gpu import gpu_gib
 
 CATALOG = """
@@ -83,6 +86,19 @@ class Shell:
             timeout=120,
             check=False,
         )
+
+    def here(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The same in this process, where the start-up is not what is tested."""
+        streams = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            mock.patch.object(sys, "argv", ["hybrid-assets", *words]),
+            contextlib.redirect_stdout(streams[0]),
+            contextlib.redirect_stderr(streams[1]),
+            pytest.raises(SystemExit) as exit_code,
+        ):
+            cli.main()
+        return subprocess.CompletedProcess(words, exit_code.value.code or 0, *(stream.getvalue() for stream in streams))
 
 
 @pytest.fixture(scope="module")
@@ -329,7 +345,7 @@ def test_similar_takes_a_title_and_an_id(shell):
     ],
 )
 def test_a_wrong_call_is_one_line_with_the_way_out(shell, words, hint):
-    done = shell(*words)
+    done = shell.here(*words)
     assert done.returncode == 2
     assert hint in done.stderr
     assert "Traceback" not in done.stderr
@@ -428,7 +444,7 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
     ],
 )
 def test_help_teaches(shell, command):
-    shown = shell(*command, "--help")
+    shown = shell.here(*command, "--help")
     assert shown.returncode == 0
     assert "Usage" in shown.stdout
     if command and command != ["doctor"]:

@@ -22,7 +22,7 @@ import pytest
 from small_dataset import write_small_dataset
 
 from hybrid_assets.orchestration.faults import lasting_fault
-from hybrid_assets.orchestration.jobs import REFRESH
+from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
 from hybrid_assets.orchestration.storage import TableStore, content_hash
 
 KILLS = 50
@@ -237,7 +237,7 @@ def test_killed_workers_of_a_run_lose_nothing_and_the_next_refresh_finishes(few)
     killed.other_rating(0.5)
     kills: list[str] = []
     while len(kills) < WORKER_KILLS:
-        run, started = killed.dagster("dagster", "job", "execute", "-j", REFRESH), time.monotonic()
+        run, started = killed.dagster("dagster", "job", "execute", "-j", BACKFILL.name), time.monotonic()
         try:
             while run.poll() is None:
                 time.sleep(chance.uniform(0, 4))
@@ -301,7 +301,7 @@ def test_killed_daemons_and_a_killed_run_lose_nothing_and_the_run_is_launched_on
         """The number of the process of a refresh under way."""
         for run in instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=[dg.DagsterRunStatus.STARTED])):
             for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-                if found := re.search(r"parent process \(pid: (\d+)\)", event.message):
+                if found := re.search(r"in process \(pid: (\d+)\)", event.message):
                     return int(found[1])
         return None
 
@@ -320,7 +320,7 @@ def test_killed_daemons_and_a_killed_run_lose_nothing_and_the_run_is_launched_on
                 moments.append(f"daemon after {after:.1f} s")
             daemons.append(killed.dagster("dagster-daemon", "run"))
             process = wait_for(process_of_a_run)
-            time.sleep(after := chance.uniform(0, 3))
+            time.sleep(after := chance.uniform(0, 2))
             os.kill(process, signal.SIGKILL)
             moments.append(f"run after {after:.1f} s")
             again = wait_for(launched_once_more)

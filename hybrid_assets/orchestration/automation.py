@@ -1,7 +1,7 @@
 """Refreshing by itself: the sensor that watches the raw files, and the nightly schedule.
 
-Both launch the one job `refresh`; the incremental cut-off decides what is computed. Belongs here: when to launch.
-Does not: what is stale.
+Both launch the one job `refresh` over what is due; the incremental cut-off decides what of it is computed. Belongs
+here: when to launch. Does not: what is due (staleness.py).
 
 The sensor is level-triggered: it asks whether the last refresh that succeeded saw the files as they are now, not
 whether they changed since the last look. So a refresh that failed or was killed is tried again, later each time, and a
@@ -12,8 +12,9 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import dagster as dg
 
@@ -26,14 +27,18 @@ RAW_TAG = "hybrid_assets/raw_files"
 FIRST_RETRY_SECONDS = 60
 MOST_TRIES = 6
 RUNS_LOOKED_AT = 50
+MADE = "everything is made from these files as they are"
+# Dagster's records -> what a refresh has to look at.
+Due: TypeAlias = Callable[[dg.DagsterInstance], Sequence[dg.AssetKey]]
 
 
-def watch_sensor(files: Callable[[], list[Path]], *, job: Job, seconds: int, on: bool) -> dg.SensorDefinition:
+def watch_sensor(files: Callable[[], list[Path]], *, job: Job, due: Due, seconds: int, on: bool) -> dg.SensorDefinition:
     """The sensor `watch_raw_files`.
 
     Args:
         files: the raw files that exist now, in a fixed order.
         job: what it launches, `refresh`.
+        due: what of it has to be looked at.
         seconds: how often to look, at least.
         on: whether it runs unless switched off in the UI.
     """
@@ -58,26 +63,48 @@ def watch_sensor(files: Callable[[], list[Path]], *, job: Job, seconds: int, on:
             # a file that somebody is still writing differs again at the next look
             context.update_cursor(json.dumps({"looks": looks}))
             return dg.SkipReason("the files have just changed; looking again before anything is launched")
+        if last.get("made"):
+            return dg.SkipReason(MADE)
         digest = last.get("digest") or _digest(present)
         context.update_cursor(json.dumps({"looks": looks, "digest": digest}))
         end_abandoned_runs(context.instance)
         reason = _not_now(context.instance, digest)
         if reason:
             return dg.SkipReason(reason)
-        return dg.SensorResult(run_requests=[dg.RunRequest(tags={RAW_TAG: digest, HOST_TAG: socket.gethostname()})])
+        keys = due(context.instance)
+        if not keys:  # by a command, say, that keeps its records elsewhere
+            context.update_cursor(json.dumps({"looks": looks, "digest": digest, "made": True}))
+            return dg.SkipReason(MADE)
+        tags = {RAW_TAG: digest, HOST_TAG: socket.gethostname()}
+        return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=list(keys), tags=tags)])
 
     return watch_raw_files
 
 
-def nightly_schedule(*, job: Job, cron: str, on: bool) -> dg.ScheduleDefinition:
-    """The schedule `nightly_refresh`."""
-    return dg.ScheduleDefinition(
+def nightly_schedule(*, job: Job, due: Due, cron: str, on: bool) -> dg.ScheduleDefinition:
+    """The schedule `nightly_refresh`.
+
+    Args:
+        job: what it launches, `refresh`.
+        due: what of it has to be looked at.
+        cron: when.
+        on: whether it runs unless switched off in the UI.
+    """
+
+    @dg.schedule(
         name="nightly_refresh",
         job=job,
         cron_schedule=cron,
         default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
-        description="Launches `refresh` every night; a night in which nothing changed computes nothing.",
+        description="Launches `refresh` every night; a night in which nothing changed launches nothing.",
     )
+    def nightly_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        keys = due(context.instance)
+        if not keys:
+            return dg.SkipReason("everything is up to date")
+        return dg.RunRequest(asset_selection=list(keys), tags={HOST_TAG: socket.gethostname()})
+
+    return nightly_refresh
 
 
 def _digest(files: list[Path]) -> str:

@@ -29,7 +29,9 @@ BACKFILL = dg.define_asset_job(
 def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
     """The job `refresh`: every asset but the branches of some encoders and models.
 
-    The cut-off decides what is computed, so refreshing is selecting everything.
+    The cut-off decides what is computed, so refreshing is selecting everything. Its many small steps run one after the
+    other in the run's own process: a process a step takes seconds to load what it needs, and a refresh of one edited
+    document has more than twenty. The job `backfill`, of few long steps, has a process for each.
 
     Args:
         catalog: whose systems use them.
@@ -41,6 +43,7 @@ def refresh_job(catalog: Catalog, left_out: Sequence[str]) -> Job:
     return dg.define_asset_job(
         REFRESH,
         selection=selection,
+        executor_def=dg.in_process_executor,
         tags=WHOLE,
         description="Bring every asset up to date: what has not changed is not computed again."
         + (f" Left to the job backfill: {', '.join(left_out)}." if left_out else ""),

@@ -6,7 +6,7 @@ Belongs here: one run and how it ended. Does not: what to select (jobs.py), how 
 import os
 import socket
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def run_in_process(
             else selection.resolve(definitions.resolve_asset_graph())
         )
         store: TableStore = (definitions.resources or {})["io_manager"]
-        keys = selected if force else due(recipes_of(definitions), store, selected, _recorded(instance, selected))
+        keys = selected if force else due(recipes_of(definitions.assets or ()), store, selected, instance)
         computed, unchanged = [], len(selected) - len(keys)
         if not keys:
             return RunOutcome(True, time.monotonic() - started, (), unchanged, {})
@@ -93,11 +93,6 @@ def run_in_process(
         else:
             computed.append(materialization.asset_key.to_user_string())
     return RunOutcome(result.success, time.monotonic() - started, tuple(computed), unchanged, _failures(result))
-
-
-def _recorded(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
-    records = instance.get_asset_records(list(keys))
-    return {record.asset_entry.asset_key for record in records if record.asset_entry.last_materialization}
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

@@ -1,5 +1,8 @@
 """Fine-tuned and GPU encoders in the graph, on a small Qwen3: what is made, what is left alone, what is said."""
 
+import os
+from unittest import mock
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -46,14 +49,22 @@ def qwen(built, tmp_path_factory):
     return write_tiny_qwen(tmp_path_factory.mktemp("qwen"), built.table("movie_documents")["document"])
 
 
-@pytest.fixture
-def tuned(graph, qwen, tmp_path, monkeypatch):
-    """The graph with the small encoders; the adapter is trained."""
-    monkeypatch.setenv("HYBRID_CHECKPOINTS", str(tmp_path / "checkpoints"))
+@pytest.fixture(scope="module")
+def trained(built, qwen, tmp_path_factory):
+    """The graph with the small encoders, the adapter trained; what that backfill computed, and its checkpoints."""
+    base = tmp_path_factory.mktemp("trained")
+    graph, checkpoints = built.copy(base), base / "checkpoints"
     graph.catalog = with_encoders(graph.catalog, qwen)
     graph.run()
-    graph.first = graph.computed(backfill_selection(graph.catalog, ["tiny_lora"]))
-    return graph
+    with mock.patch.dict(os.environ, {"HYBRID_CHECKPOINTS": str(checkpoints)}):
+        return graph, graph.computed(backfill_selection(graph.catalog, ["tiny_lora"])), checkpoints
+
+
+@pytest.fixture
+def tuned(trained, tmp_path, monkeypatch):
+    """A copy of it that a test may change."""
+    monkeypatch.setenv("HYBRID_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    return trained[0].copy(tmp_path)
 
 
 def board(graph):
@@ -66,12 +77,13 @@ def test_a_refresh_leaves_them_alone_and_the_leaderboard_names_the_command(graph
     assert board(graph)["content_tiny_lora"]["state"] == "not materialized: hybrid-assets backfill tiny_lora"
 
 
-def test_a_backfill_makes_the_branch_and_a_second_one_nothing(tuned, tmp_path):
-    assert tuned.first == TUNED
+def test_a_backfill_makes_the_branch_and_a_second_one_nothing(trained, tuned):
+    _, computed, checkpoints = trained
+    assert computed == TUNED
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
     assert board(tuned)["content_tiny"]["state"] == "not materialized: hybrid-assets backfill tiny"
     assert tuned.computed(backfill_selection(tuned.catalog, ["tiny_lora"])) == set()
-    assert list((tmp_path / "checkpoints").iterdir()) == [], "nothing is left of a training that is done"
+    assert list(checkpoints.iterdir()) == [], "nothing is left of a training that is done"
     tuned.run(backfill_selection(tuned.catalog, ["tiny"]))
     base, learnt = tuned.table("embeddings/tiny"), tuned.table("embeddings/tiny_lora")
     cosine = (base["vector"].to_numpy() * learnt["vector"].to_numpy()).sum(axis=1)

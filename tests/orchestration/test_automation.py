@@ -26,7 +26,10 @@ class Watch:
         self.healthy = True
         self.fault: Exception = RuntimeError("out of order")
         job = refresh_job(load_catalog(), [])
-        self.sensor = watch_sensor(lambda: [self.file] if self.file.exists() else [], job=job, seconds=1, on=True)
+        self.due = [dg.AssetKey("table")]
+        self.sensor = watch_sensor(
+            lambda: [self.file] if self.file.exists() else [], job=job, due=lambda _: self.due, seconds=1, on=True
+        )
 
         @dg.asset
         def table() -> None:
@@ -50,7 +53,13 @@ class Watch:
         assert isinstance(answer, dg.SensorResult), answer
         [request] = answer.run_requests
         job = self.definitions.resolve_job_def(REFRESH)
-        job.execute_in_process(instance=self.instance, tags=dict(request.tags), raise_on_error=False)
+        assert request.asset_selection == self.due
+        job.execute_in_process(
+            instance=self.instance,
+            asset_selection=request.asset_selection,
+            tags=dict(request.tags),
+            raise_on_error=False,
+        )
 
 
 @pytest.fixture
@@ -170,8 +179,24 @@ def test_files_that_are_not_there_or_not_right_are_waited_for_with_a_word(watch)
     assert isinstance(watch.settled_look(), dg.SensorResult)
 
 
-def test_the_schedule_launches_the_same_job():
-    schedule = nightly_schedule(job=refresh_job(load_catalog(), []), cron="0 3 * * *", on=False)
+def test_files_that_everything_is_made_from_launch_nothing_until_they_change(watch):
+    table, watch.due = watch.due, []
+    assert "everything is made from these files" in skipped(watch.settled_look())
+    watch.due = table
+    assert "everything is made from these files" in skipped(watch.look()), "nobody touched the files"
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())
+
+
+def test_the_schedule_launches_the_same_job_over_what_is_due_and_nothing_where_nothing_is(tmp_path):
+    behind = [dg.AssetKey("table")]
+    schedule = nightly_schedule(job=refresh_job(load_catalog(), []), due=lambda _: behind, cron="0 3 * * *", on=False)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        context = dg.build_schedule_context(instance=instance)
+        assert schedule(context).asset_selection == behind
+        behind.clear()
+        assert "up to date" in skipped(schedule(context))
     assert schedule.job_name == REFRESH
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.cron_schedule == "0 3 * * *"
