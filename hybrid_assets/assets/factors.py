@@ -1,12 +1,16 @@
 """train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
 import inspect
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import dagster as dg
+import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, ModelSettings
+from hybrid_assets.catalog import BiasedMfSettings, Catalog, ModelSettings, PmfSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in
@@ -22,7 +26,7 @@ from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
-from hybrid_assets.recommender.tables import FOLDS, factor_table, fold_of, ids_and_vectors
+from hybrid_assets.recommender.tables import FOLDS, Fold, factor_table, fold_of, ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import degenerate_factors
 
@@ -30,8 +34,8 @@ from hybrid_assets.recommender.validity import degenerate_factors
 ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
     "most_popular": (most_popular, None),
     "pmf": (pmf, "cornac"),
-    "ease": (ease, "numpy"),
-    "sequence_ease": (sequence_ease, "numpy"),
+    "ease": (ease, "scipy"),
+    "sequence_ease": (sequence_ease, "scipy"),
     "als": (implicit_als, "implicit"),
     "bpr": (bpr, "cornac"),
     "biased_mf": (biased_mf, "cornac"),
@@ -42,6 +46,9 @@ ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
     "sasrec": (sasrec, "cornac"),
     "bert4rec": (bert4rec, "cornac"),
 }
+
+# Steps of a gradient descent, a rating each, that take longer than a process takes to start.
+WORTH_A_PROCESS = 2_000_000
 
 
 def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -69,13 +76,38 @@ def fit_model(
     Raises:
         ValueError: the model cannot be fitted on these ratings, or names an encoder and has no embeddings.
     """
+    function, columns, more = _fit(settings, threshold, ratings, embeddings)
+    return function(*columns, **more)
+
+
+def fit_folds(
+    settings: ModelSettings,
+    threshold: float,
+    train: pl.DataFrame,
+    embeddings: tuple[Ids, Vectors] | None = None,
+) -> dict[Fold, TowerPair]:
+    """`fit_model` of each fold of train. A long descent that keeps Python to itself has a process beside this one."""
+    rows = {fold: fold_of(train, fold) for fold in FOLDS}
+    steps = train.height * settings.epochs if isinstance(settings, PmfSettings | BiasedMfSettings) else 0
+    if steps < WORTH_A_PROCESS:
+        return {fold: fit_model(settings, threshold, ratings, embeddings) for fold, ratings in rows.items()}
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as beside:
+        function, columns, more = _fit(settings, threshold, rows["fit"], embeddings)
+        fitted = beside.submit(function, *columns, **more)
+        return {"train": fit_model(settings, threshold, rows["train"], embeddings), "fit": fitted.result()}
+
+
+def _fit(
+    settings: ModelSettings, threshold: float, ratings: pl.DataFrame, embeddings: tuple[Ids, Vectors] | None
+) -> tuple[Callable[..., TowerPair], tuple[npt.NDArray[Any], ...], dict[str, Any]]:
+    """The model's function and what it is called with."""
     function, _ = ALGORITHMS[settings.algorithm]
     columns = (ratings["user_id"].to_numpy(), ratings["movie_id"].to_numpy(), ratings["rating"].to_numpy())
     given = {"threshold": threshold, "timestamps": ratings["timestamp"].to_numpy(), "embeddings": embeddings}
     more = {name: value for name, value in given.items() if _takes(settings, name)}
     if more.get("embeddings", ()) is None:
         raise ValueError(f"{settings.algorithm} learns from an encoder's embeddings and was given none")
-    return function(*columns, **settings.function_settings, **more)
+    return function, columns, settings.function_settings | more
 
 
 def fold_in_model(settings: ModelSettings, threshold: float, pair: TowerPair, ratings: pl.DataFrame) -> UserOf:
@@ -130,11 +162,8 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
     def model_factors(step: Step, train_ratings: pl.LazyFrame, embeddings: pl.LazyFrame | None = None) -> Computed:
         train = train_ratings.collect()
         texts = None if embeddings is None else ids_and_vectors(embeddings.collect(), "movie_id")
-        towers = {}
-        for fold in FOLDS:
-            rows = fold_of(train, fold)
-            step.say(f"fitting {name} on {rows.height:,} ratings (fold {fold!r})")
-            towers[fold] = fit_model(settings, threshold, rows, texts)
+        step.say(f"fitting {name} on {train.height:,} ratings, and on those without the validation part")
+        towers = fit_folds(settings, threshold, train, texts)
         pair = towers["train"]
         return Computed(
             factor_table(towers),

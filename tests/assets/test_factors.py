@@ -5,10 +5,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hybrid_assets.assets import factors
 from hybrid_assets.assets.factors import ALGORITHMS, factor_assets, fit_model
 from hybrid_assets.catalog import (
     Bert4RecSettings,
     Catalog,
+    PmfSettings,
     SasRecSettings,
     VbprSettings,
     load_catalog,
@@ -47,6 +49,19 @@ def held_out_by(ratings: pl.DataFrame, fold: str) -> pl.DataFrame:
     train, test = split(ratings)
     hidden = [test] if fold == "train" else [test, train.filter(pl.col("validation")).drop("validation")]
     return pl.concat(hidden).select("user_id", "movie_id", hidden=True)
+
+
+def test_folds_fitted_side_by_side_are_those_fitted_one_after_the_other(monkeypatch):
+    train, _ = split(timed_ratings())
+    settings = PmfSettings(algorithm="pmf", factors=4, epochs=5)
+    alone = factors.fit_folds(settings, 4.0, train)
+    monkeypatch.setattr(factors, "WORTH_A_PROCESS", 0)
+    beside = factors.fit_folds(settings, 4.0, train)
+    for fold, pair in alone.items():
+        np.testing.assert_array_equal(pair.user_vectors, beside[fold].user_vectors)
+        np.testing.assert_array_equal(pair.item_vectors, beside[fold].item_vectors)
+    with pytest.raises(ValueError, match="at least one rating, found none"):
+        factors.fit_folds(settings, 4.0, train.with_columns(validation=True))
 
 
 @pytest.mark.parametrize("settings", IN_TIME, ids=lambda settings: settings.algorithm)

@@ -221,6 +221,12 @@ def test_ease_takes_the_smaller_form(swap):
     assert MODELS["ease"](users, items, ratings).user_vectors.shape[1] == 20
 
 
+def test_a_regularisation_that_is_lost_in_rounding_is_refused():
+    same = np.full((1, 2), 2.0)
+    with pytest.raises(ValueError, match="regularisation = 1e-30 is too small"):
+        by_items(same, 1e-30)
+
+
 def test_a_rating_weighs_its_power_and_disliked_ones_nothing_where_only_liked_count():
     columns = np.array([1, 1, 2]), np.array([5, 6, 5]), np.array([2.0, 4.0, 5.0], dtype=np.float32)
     weigh = partial(interactions, *columns, threshold=4.0)

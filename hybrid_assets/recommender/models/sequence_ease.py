@@ -6,7 +6,7 @@ Belongs here: that closed form. Does not: EASE without an order (ease.py), model
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.models.ease import LARGEST_SIDE
+from hybrid_assets.recommender.models.ease import LARGEST_SIDE, regularised_inverse
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance, rating_weights
 from hybrid_assets.recommender.models.sequences import Index
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
@@ -64,7 +64,7 @@ def sequence_ease(
     order = np.lexsort((timestamps, row))
     order = order[place[order] >= 0]
     gram = _gram(row[order], place[order], weights[order], len(kept), decay)
-    inverse = np.linalg.inv(gram + regularisation * np.eye(len(kept), dtype=np.float32))
+    inverse = regularised_inverse(gram, regularisation)
     # row j of the product below is column j of I - P diag(P)^-1, as P is symmetric
     towers = -inverse / np.diag(inverse)[:, None]
     np.fill_diagonal(towers, 0.0)
