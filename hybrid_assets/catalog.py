@@ -680,6 +680,16 @@ class Catalog(_Settings):
         own = self.folder if self.dataset == "folder" else None
         return own.rating_range if own else MOVIELENS_RANGE
 
+    def candidates_of(self, name: str) -> str:
+        """The first stacked system that learns from the same candidates as this one: they share them."""
+
+        def drawn_from(system: SystemSettings) -> tuple[object, ...]:
+            stacker = system.stacker or StackerSettings()
+            return system.fusion, system.model_names, stacker.folds, stacker.candidates, stacker.seed
+
+        own = drawn_from(self.systems[name])
+        return next(other for other, system in self.systems.items() if drawn_from(system) == own)
+
     def is_most_popular(self, system: SystemSettings) -> bool:
         """Whether a system is the plain list of the most popular movies, the floor for every other."""
         models = [self.models[name].algorithm for name in system.model_names]

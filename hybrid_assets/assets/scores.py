@@ -13,7 +13,8 @@ from hybrid_assets.orchestration.incremental import Computed, Step, incremental_
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
-from hybrid_assets.recommender.stacking import CONTEXT, Known, film_years, stacked_ranking
+from hybrid_assets.recommender.stacking import stacked_ranking
+from hybrid_assets.recommender.stacking_features import CONTEXT, Known, film_years
 from hybrid_assets.recommender.systems import (
     Candidates,
     candidates,
@@ -184,13 +185,19 @@ def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
     known = Known(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
-        content_towers(train, embeddings, threshold),
         film_years(tables["movies"].collect()),
         threshold,
     )
     size = (system.stacker or StackerSettings()).candidates
     text = tables["ranker"].collect()["ranker"].item()
-    return stacked_ranking(text, known, size, catalog.evaluation.list_length, explained=catalog.evaluation.k)
+    return stacked_ranking(
+        text,
+        known,
+        content_towers(train, embeddings, threshold),
+        size,
+        catalog.evaluation.list_length,
+        explained=catalog.evaluation.k,
+    )
 
 
 def _reranked(rerank: RerankSettings, ranking: Ranking, pool: Candidates, tables: Tables) -> Ranking:

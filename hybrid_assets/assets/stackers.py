@@ -1,4 +1,7 @@
-"""train_ratings + movies + embeddings -> stackers/<system>: the learned fusion of each system that has one."""
+"""train_ratings + movies -> candidates/<system>, with embeddings -> stackers/<system>: the learned fusion of a system.
+
+Systems of the same models share their candidates: a changed text fits no model again.
+"""
 
 from collections.abc import Mapping
 
@@ -8,79 +11,121 @@ import polars as pl
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model
 from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.stacking import (
-    Known,
-    centred_content,
-    cross_folds,
-    examples,
-    feature_names,
-    film_years,
-    importances,
-    train_ranker,
-)
+from hybrid_assets.orchestration.storage import content_hash
+from hybrid_assets.recommender.stacking import cross_folds, examples, importances, train_ranker, with_contents
+from hybrid_assets.recommender.stacking_features import Known, centred_content, feature_names, film_years
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import TowerPair
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """stackers/<system> for every system with fusion = "stacked"."""
+    """stackers/<system> for every system with fusion = "stacked", and the candidates that they learn from."""
+    stacked = [name for name, system in catalog.systems.items() if system.fusion == "stacked"]
+    candidates = dict.fromkeys(catalog.candidates_of(name) for name in stacked)
     return [
-        _stacker_asset(name, system, catalog) for name, system in catalog.systems.items() if system.fusion == "stacked"
+        *(_candidates_asset(name, catalog) for name in candidates),
+        *(_stacker_asset(name, catalog) for name in stacked),
     ]
 
 
-def _stacker_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.AssetsDefinition:
+def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
+    system = catalog.systems[name]
     stacker = system.stacker or StackerSettings()
     threshold = catalog.evaluation.relevance_threshold
     models = {model: catalog.models[model] for model in system.model_names}
     used = {ALGORITHMS[settings.algorithm][1] for settings in models.values()} - {None}
+    features = feature_names(system.model_names, [])
+
+    @incremental_asset(
+        key=f"candidates/{name}",
+        group="stackers",
+        version="1",
+        settings=[stacker.folds, stacker.candidates, stacker.seed, models, threshold],
+        libraries=sorted({"numpy", *(library for library in used if library)}),
+        inputs=["train_ratings", "movies"],
+        parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
+        description=(
+            f"What stackers over {', '.join(models)} learn from, but for texts. Train is dealt into {stacker.folds} "
+            "folds; for each, the models are fitted on the others and rank candidates, which the held-out ratings "
+            "mark, so no model has seen its targets."
+        ),
+        columns={
+            "fold": "whose ratings are held out",
+            "user_id": "for whom; users without a hit teach nothing and are left out",
+            "movie_id": "the candidate",
+            "hit": "1 where the held-out ratings like it, else 0",
+            **dict.fromkeys(features, "what is known of the candidate: recommender/stacking_features.py"),
+        },
+        lineage={
+            "user_id": [("train_ratings", "user_id")],
+            "movie_id": [("train_ratings", "movie_id")],
+            "hit": [("train_ratings", "rating")],
+        },
+    )
+    def stacker_candidates(step: Step, train_ratings: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
+        train, years = train_ratings.collect(), film_years(movies.collect())
+        fold = cross_folds(train, stacker.folds, stacker.seed)
+        tables = []
+        for held_out in range(stacker.folds):
+            step.say(f"fold {held_out + 1} of {stacker.folds}: fitting {', '.join(models)}")
+            rest = train.filter(pl.Series(fold != held_out))
+            fitted = {model: fit_model(settings, threshold, rest) for model, settings in models.items()}
+            taught = examples(
+                Known(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), stacker.candidates
+            )
+            tables.append(taught.select(pl.lit(held_out, pl.UInt8).alias("fold"), pl.all()))
+        table = pl.concat(tables)
+        return Computed(table, {"candidates": table.height, "hits": int(table["hit"].sum())})
+
+    return stacker_candidates
+
+
+def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
+    system = catalog.systems[name]
+    stacker = system.stacker or StackerSettings()
+    threshold = catalog.evaluation.relevance_threshold
+    candidates = f"candidates/{catalog.candidates_of(name)}"
 
     @incremental_asset(
         key=f"stackers/{name}",
         group="stackers",
         version="2",
-        settings=[stacker, models, system.encoder_names, threshold],
-        libraries=sorted({"lightgbm", "numpy", *(library for library in used if library)}),
+        settings=[stacker, system.model_names, system.encoder_names, threshold],
+        libraries=["lightgbm", "numpy"],
         inputs={
             "train_ratings": "train_ratings",
-            "movies": "movies",
+            "candidates": candidates,
             **{encoder: f"embeddings/{encoder}" for encoder in system.encoder_names},
         },
         kinds=frozenset({"lightgbm"}),
         tags=system_tags(name, system),
         description=(
             f"The learned fusion of {name}: boosted trees (LambdaMART, cross-entropy loss) over its branches' "
-            "scores and what is known of user and film. "
-            f"Train is dealt into {stacker.folds} folds; for each, branches are fitted on the others and the ranker "
-            "learns from the held-out ratings, so no branch has seen its targets."
+            "scores and what is known of user and film, for candidates whose held-out ratings no branch has seen."
         ),
         columns={"ranker": "LightGBM's text form: numbers, no code"},
         lineage={
             "ranker": [
-                ("train_ratings", "rating"),
+                (candidates, "hit"),
                 *((f"embeddings/{name}", "vector") for name in system.encoder_names),
             ]
         },
     )
-    def ranker(step: Step, train_ratings: pl.LazyFrame, movies: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
-        train, years = train_ratings.collect(), film_years(movies.collect())
-        fold = cross_folds(train, stacker.folds, stacker.seed)
-        parts = []
-        for held_out in range(stacker.folds):
-            step.say(f"fold {held_out + 1} of {stacker.folds}: fitting {', '.join(models)}")
-            rest = train.filter(pl.Series(fold != held_out))
-            known = Known(
-                rest,
-                {model: fit_model(settings, threshold, rest) for model, settings in models.items()},
-                content_towers(rest, embeddings, threshold),
-                years,
-                threshold,
-            )
-            parts.append(examples(known, train.filter(pl.Series(fold == held_out)), stacker.candidates))
-        rows = sum(len(part.hits) for part in parts)
-        step.say(f"training on {rows:,} candidates")
+    def ranker(
+        step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
+    ) -> Computed:
+        train, taught = train_ratings.collect(), candidates.collect()
+        if embeddings:
+            fold = cross_folds(train, stacker.folds, stacker.seed)
+            parts = []
+            for held_out in range(stacker.folds):
+                rest = train.filter(pl.Series(fold != held_out))
+                of_fold = taught.filter(pl.col("fold") == held_out)
+                parts.append(with_contents(of_fold, rest, content_towers(rest, embeddings, threshold), threshold))
+            taught = pl.concat(parts)
+        step.say(f"training on {taught.height:,} candidates")
         text = train_ranker(
-            parts,
+            taught,
             feature_names(system.model_names, system.encoder_names),
             **stacker.model_dump(exclude={"folds", "candidates"}),
         )
@@ -88,8 +133,7 @@ def _stacker_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
         table = "\n".join(f"| {feature} | {gain:.3f} |" for feature, gain in gains.iter_rows())
         return Computed(
             pl.DataFrame({"ranker": [text]}),
-            {"candidates": rows, "hits": int(sum(int(part.hits.sum()) for part in parts))},
-            {"importance": f"| feature | share of the gain |\n|---|---|\n{table}"},
+            notes={"importance": f"| feature | share of the gain |\n|---|---|\n{table}"},
         )
 
     return ranker

@@ -14,7 +14,7 @@ MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "sequence_eas
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *(f"factors/{model}" for model in MODELS),
-    *("stackers/stacked_minilm", "stackers/stacked"),
+    *("candidates/stacked_minilm", "stackers/stacked_minilm", "stackers/stacked"),
     *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
     *("comparisons", "strata", "contrastive_pairs", "encoder_metrics/minilm", "cold_start"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),
@@ -69,8 +69,9 @@ def test_one_tag_encodes_one_document_and_leaves_ratings_and_factors_alone(graph
     tags.write_text(tags.read_text().replace("heist", "slow"))
     before = graph.table("embeddings/minilm")
     computed = graph.computed()
-    assert {"tags", "movie_documents", "embeddings/minilm", "profiles/minilm"} <= computed
+    assert {"tags", "movie_documents", "embeddings/minilm", "profiles/minilm", "stackers/stacked_minilm"} <= computed
     assert not computed & {"train_ratings", "factors/pmf", "scores/mf_only", "scores/most_popular"}
+    assert not computed & {"candidates/stacked_minilm", "stackers/stacked", "scores/stacked"}
     after = graph.table("embeddings/minilm")
     changed = before.join(after, on=["movie_id", "document_key"], how="anti")
     assert changed.height == 1

@@ -7,20 +7,24 @@ import pytest
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.stacking import (
+    cross_folds,
+    examples,
+    importances,
+    stacked_ranking,
+    train_ranker,
+    with_contents,
+)
+from hybrid_assets.recommender.stacking_features import (
     CONTEXT,
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
     Known,
     candidate_blocks,
     centred_content,
-    cross_folds,
-    examples,
+    content_features,
     feature_names,
     film_years,
-    importances,
     in_sequence,
-    stacked_ranking,
-    train_ranker,
 )
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 from hybrid_assets.recommender.towers import TowerPair
@@ -65,17 +69,24 @@ def noise(ratings: pl.DataFrame) -> TowerPair:
     return TowerPair(*sides[0], *sides[1])
 
 
-def known(ratings: pl.DataFrame, contents: dict[str, TowerPair] | None = None) -> Known:
-    return Known(ratings, {"ease": model(ratings), "noise": noise(ratings)}, contents or {}, years(ratings), 4.0)
+def known(ratings: pl.DataFrame) -> Known:
+    return Known(ratings, {"ease": model(ratings), "noise": noise(ratings)}, years(ratings), 4.0)
 
 
-def trained(ratings: pl.DataFrame, size: int = 30) -> str:
-    fold = cross_folds(ratings, 3, seed=1)
-    parts = [
-        examples(known(ratings.filter(pl.Series(fold != part))), ratings.filter(pl.Series(fold == part)), size)
-        for part in range(3)
-    ]
-    return train_ranker(parts, feature_names(["ease", "noise"], []), **SMALL)
+def texts(ratings: pl.DataFrame) -> dict[str, TowerPair]:
+    """Texts that say the movie's kind."""
+    ids = ratings["movie_id"].unique().sort().to_numpy()
+    return {"text": centred_content(ratings, ids, np.eye(3, dtype=np.float32)[ids % 3], 4.0)}
+
+
+def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> str:
+    fold, parts = cross_folds(ratings, 3, seed=1), []
+    for part in range(3):
+        rest = ratings.filter(pl.Series(fold != part))
+        taught = examples(known(rest), ratings.filter(pl.Series(fold == part)), 30)
+        taught = with_contents(taught, rest, texts(rest) if with_texts else {}, 4.0)
+        parts.append(taught.with_columns(fold=pl.lit(part)))
+    return train_ranker(pl.concat(parts), feature_names(["ease", "noise"], ["text"] if with_texts else []), **SMALL)
 
 
 def test_every_rating_is_held_out_once_and_users_are_dealt_out_evenly():
@@ -109,11 +120,11 @@ def test_the_context_of_a_candidate_by_hand():
         orient="row",
     )
     ids = pl.DataFrame({"movie_id": [10, 11, 20], "year": [2000.0, 1990.0, 2010.0]})
-    (block,) = candidate_blocks(Known(ratings, {"m": noise(ratings)}, {}, ids, 4.0), 10)
-    names = feature_names(["m"], [])
+    (block,) = candidate_blocks(Known(ratings, {"m": noise(ratings)}, ids, 4.0), 10)
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
-    found = dict(zip([name.removeprefix("context.") for name in names], block.features[row].tolist(), strict=True))
+    assert list(block.features) == feature_names(["m"], [])
+    found = {name.removeprefix("context."): float(values[row]) for name, values in block.features.items()}
     mean = 19 / 5
     assert found["ratings"] == 3
     assert found["likes"] == 2
@@ -146,9 +157,10 @@ def test_features_come_from_what_is_known_and_nothing_else():
     rest, held_out = ratings.filter(pl.Series(fold != 0)), ratings.filter(pl.Series(fold == 0))
     liked = examples(known(rest), held_out.with_columns(rating=pl.lit(5.0)), 30)
     whole = examples(known(rest), held_out, 30)
-    rows = {row.tobytes() for row in liked.features}
-    assert all(row.tobytes() in rows for row in whole.features)
-    assert liked.hits.sum() > whole.hits.sum()
+    assert (
+        whole.drop("hit").join(liked.drop("hit"), on=whole.drop("hit").columns, how="anti", nulls_equal=True).is_empty()
+    )
+    assert liked["hit"].sum() > whole["hit"].sum()
 
 
 def test_candidates_are_unrated_and_the_best_by_the_models():
@@ -170,10 +182,9 @@ def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
     assert gains["ease.score"] + gains["ease.z"] > 2 * (gains["noise.score"] + gains["noise.z"])
     pool = candidates(train)
     users, relevant = relevant_items(test, pool, 4.0)
-    stacked = stacked_ranking(text, known(train), 30, 10, explained=10)
-    blind = stacked_ranking(
-        text, Known(train, {"ease": noise(train), "noise": noise(train)}, {}, years(train), 4.0), 30, 10, explained=1
-    )
+    stacked = stacked_ranking(text, known(train), {}, 30, 10, explained=10)
+    deaf = Known(train, {"ease": noise(train), "noise": noise(train)}, years(train), 4.0)
+    blind = stacked_ranking(text, deaf, {}, 30, 10, explained=1)
     assert ndcg(stacked.items[users], relevant).mean() > 2 * ndcg(blind.items[users], relevant).mean()
 
 
@@ -181,19 +192,21 @@ def test_the_same_examples_give_the_same_text_and_lists():
     ratings = tastes()
     first, second = trained(ratings), trained(ratings)
     assert first == second
-    one, two = (stacked_ranking(text, known(ratings), 30, 10, explained=10) for text in (first, second))
+    one, two = (stacked_ranking(text, known(ratings), {}, 30, 10, explained=10) for text in (first, second))
     assert one.items.tobytes() == two.items.tobytes()
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
 def test_parts_sum_to_the_score_and_lists_descend():
     ratings = tastes()
-    table = score_table(stacked_ranking(trained(ratings), known(ratings), 30, 10, explained=10), candidates(ratings))
+    table = score_table(
+        stacked_ranking(trained(ratings), known(ratings), {}, 30, 10, explained=10), candidates(ratings)
+    )
     assert table.columns[4:] == ["score_ease", "part_ease", "score_noise", "part_noise", f"part_{CONTEXT}"]
     parts = table.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
     assert (parts - table["score"]).abs().max() < 1e-5
     first = score_table(
-        stacked_ranking(trained(ratings), known(ratings), 30, 10, explained=3), candidates(ratings)
+        stacked_ranking(trained(ratings), known(ratings), {}, 30, 10, explained=3), candidates(ratings)
     ).with_columns(pl.col("rank").le(3).alias("explained"))
     assert first["movie_id"].equals(table["movie_id"])
     assert first.select((pl.col("^part_.*$").is_nan() != pl.col("explained")).all()).row(0) == (True, True, True)
@@ -203,16 +216,45 @@ def test_parts_sum_to_the_score_and_lists_descend():
 def test_other_features_than_it_was_trained_on_are_refused():
     ratings = tastes()
     with pytest.raises(ValueError, match="train it again"):
-        stacked_ranking(
-            trained(ratings), Known(ratings, {"ease": model(ratings)}, {}, years(ratings), 4.0), 30, 10, explained=10
-        )
+        stacked_ranking(trained(ratings), known(ratings), texts(ratings), 30, 10, explained=10)
 
 
 def test_nothing_to_learn_from_says_what_to_do():
     ratings = tastes()
-    part = examples(known(ratings), ratings, 30)  # what is known is no candidate
+    part = examples(known(ratings), ratings, 30).with_columns(fold=pl.lit(0))  # what is known is no candidate
     with pytest.raises(ValueError, match="nothing to learn from"):
-        train_ranker([part], feature_names(["ease", "noise"], []), **SMALL)
+        train_ranker(part, feature_names(["ease", "noise"], []), **SMALL)
+
+
+def test_what_texts_tell_of_a_candidate_by_hand_and_in_whatever_block_its_user_is():
+    ratings = tastes(users=150)
+    pool, (text,) = candidates(ratings), texts(ratings).values()
+    features = content_features(ratings, {"text": text}, 4.0)
+    users = np.repeat(np.arange(150), 60)
+    items = np.tile(np.arange(60), 150)
+    found = features(users, items)
+    kind = {int(movie): text.item_vectors[place] for place, movie in enumerate(text.item_ids)}
+    for row in (0, 64 * 60 - 1, 64 * 60, 149 * 60 + 7):
+        user, movie = pool.user_ids[users[row]], int(pool.item_ids[items[row]])
+        own = ratings.filter(pl.col("user_id") == user)
+        profile = text.user_vectors[text.user_ids == user][0]
+        free = [profile @ kind[other] for other in kind if other not in own["movie_id"]]
+        assert found["text.score"][row] == pytest.approx(profile @ kind[movie], abs=1e-6)
+        assert found["text.z"][row] == pytest.approx((profile @ kind[movie] - np.mean(free)) / np.std(free), abs=1e-3)
+        liked = own.filter(pl.col("rating") >= 4)["movie_id"]
+        near = sorted(kind[other] @ kind[movie] for other in liked)
+        assert found["text.closest"][row] == pytest.approx(np.mean(near[-3:]), abs=1e-6)
+    some = np.array([5, 64 * 60, 64 * 60 + 1, 8999])
+    for name, values in features(users[some], items[some]).items():
+        np.testing.assert_allclose(values, found[name][some], rtol=1e-6)
+    nobody = content_features(ratings.with_columns(rating=pl.lit(1.0)), {"text": text}, 4.0)(users[:3], items[:3])
+    assert np.isnan(nobody["text.closest"]).all()
+
+
+def test_texts_that_tell_the_kind_are_learnt_from():
+    ratings = tastes()
+    gains = dict(importances(trained(ratings, with_texts=True)).iter_rows())
+    assert gains["text.score"] + gains["text.z"] + gains["text.closest"] > gains["noise.score"] + gains["noise.z"]
 
 
 def test_content_is_the_cosine_without_the_common_direction():
