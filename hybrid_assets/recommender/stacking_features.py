@@ -131,7 +131,7 @@ def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
         row, place = np.nonzero(np.isfinite(np.take_along_axis(total, best, axis=1)))
         item = best[row, place]
         features = {
-            f"{name}.{what}": scores[row, item]
+            f"{name}.{what}": scores[row, item].astype(np.float32)
             for name in towers
             for what, scores in (("score", raw[name]), ("z", standard[name]))
         }

@@ -124,6 +124,7 @@ def test_the_context_of_a_candidate_by_hand():
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
     assert list(block.features) == feature_names(["m"], [])
+    assert {values.dtype for values in block.features.values()} == {np.dtype(np.float32)}
     found = {name.removeprefix("context."): float(values[row]) for name, values in block.features.items()}
     mean = 19 / 5
     assert found["ratings"] == 3
