@@ -7,6 +7,7 @@ is told about its table.
 """
 
 import importlib.metadata
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -250,9 +251,10 @@ def incremental_asset(
                     store.verify(input_key)
             device = context.resources.gpu.claim(gpu) if gpu else "cpu"
             step = Step(asset_key, store, context, settings_digest(key, recipe.code_version, made_from), device, forced)
-            started = time.monotonic()
+            started, spent = time.monotonic(), sum(os.times()[:4])
             with _clear_failures(key, store, [asset_key, *upstream.values()]):
                 computed = function(step, **tables)
+                spent = sum(os.times()[:4]) - spent
                 previous = store.scan(asset_key).collect() if checks and last else None
             _check_columns(key, computed.table, columns)
             problems = _problems(checks, Made(computed.table, tables, previous))
@@ -283,6 +285,8 @@ def incremental_asset(
                     **computed.this_run,
                     "cached": False,
                     "seconds": round(time.monotonic() - started, 3),
+                    # of all cores and of processes that it started; the graph's own work is not in it
+                    "cpu_seconds": round(spent, 3),
                 },
                 check_results=check_results(checks, problems),
             )

@@ -170,7 +170,7 @@ def due(
     selected: Collection[dg.AssetKey],
     instance: dg.DagsterInstance,
 ) -> list[dg.AssetKey]:
-    """What a run of `selected` has to look at: what is not fresh, or unknown to Dagster, and what is made from these.
+    """What a run of `selected` has to look at: what is not fresh, or unknown to Dagster.
 
     Args:
         recipes: of the whole graph.
@@ -180,12 +180,8 @@ def due(
     """
     records = instance.get_asset_records(list(selected))
     recorded = {record.asset_entry.asset_key for record in records if record.asset_entry.last_materialization}
-    looked_at: set[dg.AssetKey] = set()
-    for key, verdict in judge(recipes, store, selected=selected).items():  # inputs first
-        behind = verdict.state != "fresh" or key not in recorded
-        if key in selected and (behind or not looked_at.isdisjoint(recipes[key].inputs.values())):
-            looked_at.add(key)
-    return [key for key in selected if key in looked_at]
+    verdicts = judge(recipes, store, selected=selected)
+    return [key for key in selected if verdicts[key].state != "fresh" or key not in recorded]
 
 
 def _look(recipe: Recipe, stamp: Stamp | None, store: TableStore, seen_now: dict[dg.AssetKey, pl.DataFrame]) -> Verdict:
