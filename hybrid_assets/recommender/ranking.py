@@ -24,6 +24,8 @@ Index = npt.NDArray[np.int64]
 BLOCK_SCORES = 2**20
 # ... and the fewest users for which a matrix product is worth its while.
 BLOCK_USERS = 64
+# Scores of all users that are held while weights are searched for; more are computed again for each set of weights.
+HELD_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -112,29 +114,49 @@ def rank(
 
 
 def rank_each(
-    branches: Sequence[Branch],
-    seen: tuple[Index, Index],
-    k: int,
-    weightings: Sequence[Sequence[float]],
-) -> Index:
-    """The lists of `rank` under each of several weightings in place of the branches' own: scores are computed once.
+    branches: Sequence[Branch], seen: tuple[Index, Index], k: int
+) -> Callable[[Sequence[Sequence[float]]], Index]:
+    """The lists of `rank` under any weightings in place of the branches' own; scores are computed once if they fit.
+
+    Args:
+        branches: as for `rank`; their weights are of no account.
+        seen: as for `rank`.
+        k: length of the lists, at least 1.
 
     Returns:
-        (weightings, users, k) item index, -1 where a user has fewer than k candidates.
+        weightings, a weight a branch each -> (weightings, users, k) item index, -1 where a user has fewer than k
+        candidates. It raises ValueError where a score is NaN or plus infinity.
 
     Raises:
-        ValueError: as `rank`.
+        ValueError: no branch, k < 1, or shapes that do not fit.
     """
     import torch
 
     users, items = _shape(branches, seen, k)
     width = min(k, items)
-    listed = np.full((len(weightings), users, k), -1, dtype=np.int64)
-    for here, rated, _, normalised in _blocks(branches, seen, "cpu", None):
-        for row, weights in enumerate(weightings):
-            best, place = _best(_fused(normalised, weights), rated, width)
-            listed[row, here, :width] = place.masked_fill(~torch.isfinite(best), -1).numpy()
-    return listed
+
+    def scores() -> "Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor], list[torch.Tensor]]]":
+        for here, rated, raw, normalised in _blocks(branches, seen, "cpu", None):
+            # what is not normalised is overwritten by the next block
+            yield (
+                here,
+                rated,
+                [part.clone() if part is own else part for part, own in zip(normalised, raw, strict=True)],
+            )
+
+    fits = 4 * users * items * len(branches) <= HELD_BYTES
+    held = list(scores()) if fits else None
+
+    def lists(weightings: Sequence[Sequence[float]]) -> Index:
+        listed = np.full((len(weightings), users, k), -1, dtype=np.int64)
+        for here, rated, normalised in held if held is not None else scores():
+            for row, weights in enumerate(weightings):
+                total = _fused(normalised, weights)
+                best, place = _best(total.clone() if total is normalised[0] else total, rated, width)
+                listed[row, here, :width] = place.masked_fill(~torch.isfinite(best), -1).numpy()
+        return listed
+
+    return lists
 
 
 def _blocks(

@@ -128,9 +128,10 @@ def _quality_on_validation(
 ) -> Callable[[Sequence[Weights]], list[float]]:
     """Weightings of the branches -> mean NDCG@k of each over the users."""
 
+    lists = rank_each(branches, pool.seen, k)
+
     def quality(weightings: Sequence[Weights]) -> list[float]:
-        lists = rank_each(branches, pool.seen, k, weightings)
-        return [float(ndcg(of_users[users], relevant).mean()) for of_users in lists]
+        return [float(ndcg(of_users[users], relevant).mean()) for of_users in lists(weightings)]
 
     return quality
 

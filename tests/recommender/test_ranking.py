@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hybrid_assets.recommender import ranking
 from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train, sigmoid
 from hybrid_assets.recommender.ranking import Branch, rank, rank_each
 
@@ -141,19 +142,25 @@ def test_the_own_block_size_gives_the_lists_of_any_other():
     assert own.items.tolist() == plain(users @ items.T, rated, 20)
 
 
-def test_several_weightings_at_once_give_the_lists_of_each_alone():
+@pytest.mark.parametrize("held_bytes", [0, 2**30])
+@pytest.mark.parametrize("normalise", [(min_max_over_train, min_max_over_candidates), (identity, identity)])
+def test_several_weightings_give_the_lists_of_each_alone_time_and_again(monkeypatch, held_bytes, normalise):
+    monkeypatch.setattr(ranking, "HELD_BYTES", held_bytes)
+    monkeypatch.setattr(ranking, "BLOCK_SCORES", 0)
     generator = np.random.default_rng(5)
-    users, items = 30, 40
+    users, items = 150, 40
     vectors = [generator.normal(size=(count, 4)).astype("f4") for count in (users, items, users, items)]
     seen = csr([set(map(int, generator.permutation(items)[:6])) for _ in range(users)])
-    weightings = [(1.0, 0.0), (0.3, 0.7), (0.0, 2.0)]
 
     def branches(weights: tuple[float, float]) -> list[Branch]:
         return [
-            Branch("a", vectors[0], vectors[1], min_max_over_train, weights[0]),
-            Branch("b", vectors[2], vectors[3], min_max_over_candidates, weights[1]),
+            Branch("a", vectors[0], vectors[1], normalise[0], weights[0]),
+            Branch("b", vectors[2], vectors[3], normalise[1], weights[1]),
         ]
 
-    together = rank_each(branches((1.0, 1.0)), seen, 7, weightings)
-    for lists, weights in zip(together, weightings, strict=True):
-        assert (lists == rank(branches(weights), seen, 7).items).all()
+    lists_of = rank_each(branches((1.0, 1.0)), seen, 7)
+    for weightings in ([(1.0, 0.0), (0.3, 0.7)], [(0.0, 2.0)], [(1.0, 0.0)]):
+        for lists, weights in zip(lists_of(weightings), weightings, strict=True):
+            assert (lists == rank(branches(weights), seen, 7).items).all()
+    alone = rank_each(branches((1.0, 1.0))[:1], seen, 7)
+    assert (alone([(1.0,), (1.0,), (0.5,)]) == rank(branches((1.0, 1.0))[:1], seen, 7).items).all()
