@@ -16,26 +16,21 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from hybrid_assets.model_settings import ModelSettings, VbprSettings
+from hybrid_assets.settings import Name, Settings, Share
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 MOVIELENS_RANGE = (0.5, 5.0)
-Share = Annotated[float, Field(gt=0, lt=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class CatalogError(ValueError):
     """The catalog cannot be used; the message names the file, the setting and what it may be."""
 
 
-class _Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys and NaN refused, one docstring a field."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class FolderSettings(_Settings):
+class FolderSettings(Settings):
     """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
 
     path: Path
@@ -52,7 +47,7 @@ class FolderSettings(_Settings):
         return self
 
 
-class SplitSettings(_Settings):
+class SplitSettings(Settings):
     """How ratings are divided into train, validation and test; docs/evaluation.md says what each kind promises."""
 
     kind: Literal["random", "leave_last_out", "temporal", "user_folds"] = "random"
@@ -94,7 +89,7 @@ class SplitSettings(_Settings):
         return self
 
 
-class EvaluationSettings(_Settings):
+class EvaluationSettings(Settings):
     """What is counted, and how sure one can be of it."""
 
     k: Annotated[int, Field(ge=1)] = 25
@@ -119,7 +114,7 @@ class EvaluationSettings(_Settings):
         return self
 
 
-class AutomationSettings(_Settings):
+class AutomationSettings(Settings):
     """When the graph refreshes itself while `make ui` (or a Dagster daemon) runs."""
 
     watch: bool = True
@@ -132,14 +127,14 @@ class AutomationSettings(_Settings):
     """When, as a cron expression."""
 
 
-class CheckSettings(_Settings):
+class CheckSettings(Settings):
     """When an asset check warns."""
 
     alarm_drop: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of a metric's last value by which it may fall before `not_fallen` warns."""
 
 
-class PairSettings(_Settings):
+class PairSettings(Settings):
     """Pairs of movies that fine-tuned encoders learn from, drawn from train without its validation part."""
 
     per_user: Annotated[int, Field(ge=1)] = 10
@@ -154,7 +149,7 @@ class PairSettings(_Settings):
     """Seed of the draws."""
 
 
-class ColdStartSettings(_Settings):
+class ColdStartSettings(Settings):
     """How well systems do for new movies and new people: both are held out of train and the models fitted again."""
 
     systems: tuple[Name, ...] = ()
@@ -170,7 +165,7 @@ class ColdStartSettings(_Settings):
     """Seed of which users are held out, which of their ratings are known, and of the order of equal scores."""
 
 
-class GpuSettings(_Settings):
+class GpuSettings(Settings):
     """The GPU for encoders that say they need one."""
 
     device: Annotated[str, Field(pattern=r"^cuda(:\d+)?$")] = "cuda:0"
@@ -179,7 +174,7 @@ class GpuSettings(_Settings):
     """How long to wait for enough free memory before the run fails; 0 does not wait."""
 
 
-class TuningSettings(_Settings):
+class TuningSettings(Settings):
     """How a base encoder is fine-tuned on contrastive pairs; docs/encoders.md compares the losses."""
 
     method: Literal["full", "lora"]
@@ -220,7 +215,7 @@ class TuningSettings(_Settings):
         return self
 
 
-class EncoderSettings(_Settings):
+class EncoderSettings(Settings):
     """A text encoder: any SentenceTransformer or bare transformer, as it is or fine-tuned from another entry."""
 
     weights: str | None = None
@@ -275,249 +270,7 @@ class EncoderSettings(_Settings):
         return self
 
 
-class _Model(_Settings):
-    """What every model has, whatever its algorithm."""
-
-    refresh: bool = True
-    """Whether `run` and the scheduled refresh keep it up to date; false leaves it to `hybrid-assets backfill`."""
-
-    @property
-    def function_settings(self) -> dict[str, Any]:
-        """What the algorithm's function is called with: all but its name, the encoder and when it is refreshed."""
-        return self.model_dump(exclude={"algorithm", "encoder", "refresh"})
-
-
-class MostPopularSettings(_Model):
-    """Ranks movies by how many train users liked them; the floor for every other system."""
-
-    algorithm: Literal["most_popular"]
-    """The algorithm's name."""
-
-
-class PmfSettings(_Model):
-    """Probabilistic Matrix Factorization (Salakhutdinov & Mnih 2008), as Cornac computes it."""
-
-    algorithm: Literal["pmf"]
-    """The algorithm's name."""
-    factors: Annotated[int, Field(ge=1)] = 100
-    """Length of the user and item vectors."""
-    epochs: Annotated[int, Field(ge=1)] = 200
-    """Passes over the ratings."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.005
-    """Step size of the stochastic gradient descent."""
-    regularisation: Annotated[float, Field(ge=0)] = 0.001
-    """Weight of the squared norms of the factors."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial factors."""
-
-
-class _Weighted(_Model):
-    """Which ratings a model of implicit feedback counts, and how much."""
-
-    liked_only: bool = False
-    """Whether only ratings of at least evaluation.relevance_threshold count."""
-    power: Annotated[float, Field(ge=0)] = 2.0
-    """A rating weighs (rating / relevance_threshold)^power; 0: all alike."""
-
-
-class EaseSettings(_Weighted):
-    """EASE (Steck 2019): the best linear item-item model, in closed form."""
-
-    algorithm: Literal["ease"]
-    """The algorithm's name."""
-    regularisation: Annotated[float, Field(gt=0)] = 200.0
-    """Weight of the squared norm of the item-item matrix."""
-
-
-class SequenceEaseSettings(_Weighted):
-    """EASE over what users rated close together, in closed form: the order of the ratings tells more than their set."""
-
-    algorithm: Literal["sequence_ease"]
-    """The algorithm's name."""
-    regularisation: Annotated[float, Field(gt=0)] = 100.0
-    """Weight of the squared norm of the item-item matrix."""
-    decay: Annotated[float, Field(gt=0)] = 10.0
-    """Ratings between two of a user's after which they count together less by a factor e."""
-    most_movies: Annotated[int, Field(ge=1)] = 3000
-    """How many movies are scored, the most rated ones: the time taken is the cube of their number."""
-
-
-class AlsSettings(_Weighted):
-    """Implicit alternating least squares (Hu, Koren & Volinsky 2008), as `implicit` computes it."""
-
-    algorithm: Literal["als"]
-    """The algorithm's name."""
-    factors: Annotated[int, Field(ge=1)] = 32
-    """Length of the user and item vectors."""
-    epochs: Annotated[int, Field(ge=1)] = 10
-    """Alternations."""
-    regularisation: Annotated[float, Field(ge=0)] = 30.0
-    """Weight of the squared norms of the factors."""
-    confidence: Annotated[float, Field(gt=1)] = 10.0
-    """Confidence of a rating of weight 1; what is not rated has 1."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial factors."""
-
-
-class BprSettings(_Model):
-    """Bayesian Personalized Ranking (Rendle et al. 2009), as Cornac computes it."""
-
-    algorithm: Literal["bpr"]
-    """The algorithm's name."""
-    factors: Annotated[int, Field(ge=1)] = 50
-    """Length of the vectors, without the item's bias."""
-    epochs: Annotated[int, Field(ge=1)] = 100
-    """Passes; each draws as many triples as there are ratings."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """Step size of the stochastic gradient descent."""
-    regularisation: Annotated[float, Field(ge=0)] = 0.01
-    """Weight of the squared norms of the factors."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial factors and of the draws."""
-
-
-class BiasedMfSettings(_Model):
-    """Matrix factorization with user and item biases (Koren, Bell & Volinsky 2009), as Cornac computes it."""
-
-    algorithm: Literal["biased_mf"]
-    """The algorithm's name."""
-    factors: Annotated[int, Field(ge=1)] = 50
-    """Length of the vectors, without the biases."""
-    epochs: Annotated[int, Field(ge=1)] = 50
-    """Passes over the ratings."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.01
-    """Step size of the stochastic gradient descent."""
-    regularisation: Annotated[float, Field(ge=0)] = 0.02
-    """Weight of the squared norms of factors and biases."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial factors."""
-
-
-class ItemKnnSettings(_Weighted):
-    """Item-kNN (Deshpande & Karypis 2004): movies whose raters are those of what the user rated, by cosine."""
-
-    algorithm: Literal["item_knn"]
-    """The algorithm's name."""
-    neighbours: Annotated[int, Field(ge=1)] = 50
-    """How many nearest movies of a movie count."""
-
-
-class UserKnnSettings(_Weighted):
-    """User-kNN (Herlocker et al. 1999): what the users with the most similar ratings rated, by cosine."""
-
-    algorithm: Literal["user_knn"]
-    """The algorithm's name."""
-    neighbours: Annotated[int, Field(ge=1)] = 60
-    """How many nearest users count."""
-
-
-class _Pairwise(_Model):
-    """How a model learns to rank a chosen movie above another (recommender/models/pairwise.py)."""
-
-    liked_only: bool = False
-    """Whether only ratings of at least evaluation.relevance_threshold are choices, or all."""
-    epochs: Annotated[int, Field(ge=1)] = 100
-    """Passes over the choices."""
-    batch_size: Annotated[int, Field(ge=1)] = 4096
-    """Choices a step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.005
-    """Step size of Adam."""
-    regularisation: Annotated[float, Field(ge=0)] = 10.0
-    """Weight of the squared norm of all that is learned."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial factors and of the draws."""
-
-
-class LightGcnSettings(_Pairwise):
-    """LightGCN (He et al. 2020): factors smoothed over the graph of who chose what."""
-
-    algorithm: Literal["lightgcn"]
-    """The algorithm's name."""
-    factors: Annotated[int, Field(ge=1)] = 64
-    """Length of the vectors."""
-    layers: Annotated[int, Field(ge=0)] = 2
-    """How far factors are propagated."""
-
-
-class VbprSettings(_Pairwise):
-    """VBPR (He & McAuley 2016), with each movie's text in place of its picture: factors beside texts."""
-
-    algorithm: Literal["vbpr"]
-    """The algorithm's name."""
-    encoder: Name
-    """Whose embeddings it learns from: a name under [encoders]."""
-    factors: Annotated[int, Field(ge=1)] = 32
-    """Length of the vectors that ratings alone decide."""
-    text_factors: Annotated[int, Field(ge=1)] = 32
-    """Length of the vectors that texts decide."""
-
-
-class _Sequential(_Model):
-    """How a model of sequences looks at a user's movies in the order of time, and learns."""
-
-    factors: Annotated[int, Field(ge=1)] = 64
-    """Length of the vectors; a multiple of `heads`."""
-    blocks: Annotated[int, Field(ge=1)] = 2
-    """Layers of attention."""
-    heads: Annotated[int, Field(ge=1)] = 2
-    """Attention heads of a layer."""
-    longest: Annotated[int, Field(ge=2)] = 50
-    """How many of a user's latest movies are looked at."""
-    dropout: Share = 0.2
-    """Share of the values left out while it learns."""
-    negatives: Annotated[int, Field(ge=1)] = 1024
-    """Movies drawn for each batch that are to score lower."""
-    epochs: Annotated[int, Field(ge=1)] = 10
-    """Passes over the ratings."""
-    batch_size: Annotated[int, Field(ge=2)] = 512
-    """Sequences a step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.001
-    """Step size of Adam."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the initial weights and of all draws."""
-
-    @model_validator(mode="after")
-    def _heads_divide_the_vector(self) -> "_Sequential":
-        if self.factors % self.heads:
-            raise ValueError(f"factors ({self.factors}) must be a multiple of heads ({self.heads})")
-        return self
-
-
-class SasRecSettings(_Sequential):
-    """SASRec (Kang & McAuley 2018): what comes next after a user's movies, as Cornac computes it."""
-
-    algorithm: Literal["sasrec"]
-    """The algorithm's name."""
-
-
-class Bert4RecSettings(_Sequential):
-    """BERT4Rec (Sun et al. 2019): the movie behind a mask among a user's movies, as Cornac computes it."""
-
-    algorithm: Literal["bert4rec"]
-    """The algorithm's name."""
-    masked: Share = 0.2
-    """Share of the movies that are masked while it learns."""
-
-
-ModelSettings = Annotated[
-    MostPopularSettings
-    | PmfSettings
-    | EaseSettings
-    | SequenceEaseSettings
-    | AlsSettings
-    | BprSettings
-    | BiasedMfSettings
-    | ItemKnnSettings
-    | UserKnnSettings
-    | LightGcnSettings
-    | VbprSettings
-    | SasRecSettings
-    | Bert4RecSettings,
-    Field(discriminator="algorithm"),
-]
-
-
-class PublishedRow(_Settings):
+class PublishedRow(Settings):
     """What the paper's Table I prints for a system, at k = 25 on ml-latest-small."""
 
     precision: float
@@ -528,7 +281,7 @@ class PublishedRow(_Settings):
     """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
 
 
-class StackerSettings(_Settings):
+class StackerSettings(Settings):
     """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
 
     folds: Annotated[int, Field(ge=2)] = 4
@@ -551,7 +304,7 @@ class StackerSettings(_Settings):
     """Seed of the folds and of both draws."""
 
 
-class RerankSettings(_Settings):
+class RerankSettings(Settings):
     """How a system's lists are put into another order; docs/evaluation.md shows what it costs."""
 
     method: Literal["mmr", "popularity"]
@@ -569,7 +322,7 @@ class RerankSettings(_Settings):
         return self
 
 
-class SystemSettings(_Settings):
+class SystemSettings(Settings):
     """A named way to rank: models, encoders, or both and a fusion."""
 
     model: Name | None = None
@@ -646,7 +399,7 @@ class SystemSettings(_Settings):
         return self
 
 
-class Catalog(_Settings):
+class Catalog(Settings):
     """Everything a user sets."""
 
     dataset: DatasetName = "sample"
@@ -853,7 +606,7 @@ def _explain(file: str, error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-def _locate(location: tuple[int | str, ...]) -> tuple[list[int | str], type[_Settings] | None]:
+def _locate(location: tuple[int | str, ...]) -> tuple[list[int | str], type[Settings] | None]:
     """A problem's location as the file writes it, and the settings that hold its last part.
 
     Follows the annotations from Catalog on. Where one of several kinds of settings is meant, pydantic puts the
@@ -861,7 +614,7 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[int | str], type[_Set
     """
     written: list[int | str] = []
     here: Any = Catalog
-    holder: type[_Settings] | None = None
+    holder: type[Settings] | None = None
     for part in location:
         kinds = _settings_within(here)
         if len(kinds) > 1:
@@ -879,9 +632,9 @@ def _locate(location: tuple[int | str, ...]) -> tuple[list[int | str], type[_Set
     return written, holder
 
 
-def _settings_within(annotation: Any) -> list[type[_Settings]]:
+def _settings_within(annotation: Any) -> list[type[Settings]]:
     """The kinds of settings that an annotation allows: itself, or those of its union; not those inside a mapping."""
-    if isinstance(annotation, type) and issubclass(annotation, _Settings):
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
         return [annotation]
     if get_origin(annotation) in (Annotated, Union, UnionType):
         return [kind for inner in get_args(annotation) for kind in _settings_within(inner)]

@@ -16,7 +16,8 @@ import polars as pl
 
 from hybrid_assets import queries
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model
-from hybrid_assets.catalog import Catalog, ModelSettings, settings_digest
+from hybrid_assets.catalog import Catalog, settings_digest
+from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.model_search import Trial, best_of, search, validation_quality
 from hybrid_assets.recommender.models.search_spaces import search_space

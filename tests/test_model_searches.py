@@ -8,9 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hybrid_assets.catalog import Catalog, VbprSettings, load_catalog
+from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.model_searches import snippet, tables_needed, tune_model
+from hybrid_assets.model_settings import VbprSettings
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 from hybrid_assets.queries import NotFound
 from hybrid_assets.recommender.split import split_ratings

@@ -10,7 +10,8 @@ import dagster as dg
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.catalog import BiasedMfSettings, Catalog, ModelSettings, PmfSettings
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.model_settings import BiasedMfSettings, ModelSettings, PmfSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in

@@ -7,14 +7,8 @@ import pytest
 
 from hybrid_assets.assets import factors
 from hybrid_assets.assets.factors import ALGORITHMS, factor_assets, fit_model
-from hybrid_assets.catalog import (
-    Bert4RecSettings,
-    Catalog,
-    PmfSettings,
-    SasRecSettings,
-    VbprSettings,
-    load_catalog,
-)
+from hybrid_assets.catalog import Catalog, load_catalog
+from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import TowerPair

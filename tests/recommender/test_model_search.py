@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hybrid_assets.assets.factors import ALGORITHMS
-from hybrid_assets.catalog import ModelSettings
+from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.model_search import Trial, best_of, search, validation_quality
 from hybrid_assets.recommender.models.search_spaces import search_space

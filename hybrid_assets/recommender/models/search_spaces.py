@@ -1,7 +1,7 @@
 """Where `hybrid-assets tune` looks: for each algorithm the settings that are searched, and between which values.
 
-Belongs here: a range a setting, all models in one place. Does not: the search (model_search.py), defaults (catalog.py).
-A new model's line goes here; what is not named keeps the value that the catalog gives it.
+Belongs here: a range a setting, all models in one place. Does not: the search (model_search.py), defaults
+(model_settings.py). A new model's line goes here; what is not named keeps the value that the catalog gives it.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,0 +1,17 @@
+"""What all settings of the catalog have in common.
+
+Belongs here: their base and the types that several use. Does not: any setting.
+"""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, unknown keys and NaN refused, one docstring a field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
