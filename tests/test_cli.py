@@ -351,6 +351,18 @@ def test_a_wrong_call_is_one_line_with_the_way_out(shell, words, hint):
     assert "Traceback" not in done.stderr
 
 
+def test_a_damaged_table_is_named_with_the_way_out(shell):
+    (path,) = Path(shell.environment["HYBRID_STORAGE"]).glob("*/leaderboard.parquet")
+    good = path.read_bytes()
+    path.write_bytes(good[:4] + bytes(60) + good[64:])
+    done = shell.here("leaderboard")
+    path.write_bytes(good)
+    assert done.returncode == 1
+    assert "leaderboard.parquet" in done.stderr
+    assert "Delete the file and run again" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_failed_run_names_the_row_and_exits_with_1(shell):
     ratings = shell.raw / "ratings.csv"
     good = ratings.read_text()
