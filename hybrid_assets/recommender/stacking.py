@@ -4,25 +4,31 @@ Belongs here: folds, examples, training, ranking with each branch's share. Does 
 (stacking_features.py), fitting the branches.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.ranking import Index, Ranking
 from hybrid_assets.recommender.stacking_features import (
     CONTEXT,
+    Feature,
     Known,
     candidate_blocks,
     content_features,
     feature_names,
 )
 from hybrid_assets.recommender.systems import candidates
-from hybrid_assets.recommender.towers import TowerPair, positions
+from hybrid_assets.recommender.towers import TowerPair, Vectors, positions
 
 if TYPE_CHECKING:
     from lightgbm import Booster
+
+# Name -> what is known of some candidates, as content_features and candidate_blocks give it.
+Features: TypeAlias = Mapping[str, Feature]
+Scores: TypeAlias = npt.NDArray[np.float64]
 
 
 def cross_folds(train: pl.DataFrame, folds: int, seed: int) -> Index:
@@ -162,7 +168,7 @@ def stacked_ranking(
 
     The part of a branch is the sum of its features' contributions (TreeSHAP: Lundberg et al., "From local
     explanations to global understanding with explainable AI for trees", 2020), that of CONTEXT the sum of the others
-    and of the mean prediction; they sum to the score. Equal scores keep the order of the models' z-sum.
+    and of the mean prediction; they sum to the score.
 
     Args:
         text: what `train_ranker` returned.
@@ -180,21 +186,58 @@ def stacked_ranking(
     names = feature_names(list(known.models), list(contents))
     if booster.feature_name() != names:
         raise ValueError(f"the stacker knows the features {booster.feature_name()}, expected {names}; train it again")
-    branches = [*known.models, *contents]
     owner = np.array([name.partition(".")[0] for name in names])
+
+    def matrix(features: Features) -> Vectors:
+        return np.stack([features[name] for name in names], axis=1)
+
+    def score(features: Features) -> Scores:
+        return np.asarray(booster.predict(matrix(features), raw_score=True))
+
+    def shares(features: Features) -> dict[str, Scores]:
+        found = np.asarray(booster.predict(matrix(features), pred_contrib=True))
+        parts = {name: found[:, :-1][:, owner == name].sum(axis=1) for name in dict.fromkeys(owner.tolist())}
+        return parts | {CONTEXT: parts[CONTEXT] + found[:, -1]}
+
+    return learned_ranking(known, contents, size, k, score=score, shares=shares, parts=[CONTEXT], explained=explained)
+
+
+def learned_ranking(
+    known: Known,
+    contents: Mapping[str, TowerPair],
+    size: int,
+    k: int,
+    *,
+    score: Callable[[Features], Scores],
+    shares: Callable[[Features], Mapping[str, Scores]],
+    parts: Sequence[str] = (),
+    explained: int,
+) -> Ranking:
+    """The k best of each user's candidates by a learned score. Equal scores keep the order of the models' z-sum.
+
+    Args:
+        known: ratings and models of the fold that is ranked.
+        contents: its content branches by name (`centred_content`).
+        size: candidates of each user, at least k.
+        k: length of the lists.
+        score: features of some candidates -> (rows,).
+        shares: the same -> part -> (rows,), which sum to the score.
+        parts: names of the shares that are not a branch's.
+        explained: of how many, from the first on, the shares are asked for; those of the others are NaN.
+    """
+    branches = [*known.models, *contents]
     pool = candidates(known.ratings)
     users = len(pool.user_ids)
     listed = np.full((users, k), -1, dtype=np.int64)
     fused = np.full((users, k), -np.inf, dtype=np.float32)
     own = {name: np.full((users, k), np.nan, dtype=np.float32) for name in branches}
-    parts = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, CONTEXT)}
+    adds = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, *parts)}
     texts = content_features(known.ratings, contents, known.threshold)
     for block in candidate_blocks(known, size):
         if len(block.users) == 0:
             continue
-        columns = block.features | texts(block.users, block.items)
-        features = np.stack([columns[name] for name in names], axis=1)
-        scores = np.asarray(booster.predict(features, raw_score=True))
+        features = block.features | texts(block.users, block.items)
+        scores = score(features)
         order = np.lexsort((-scores, block.users))
         counts = np.bincount(block.users, minlength=users)
         place = np.arange(len(order)) - (np.cumsum(counts) - counts)[block.users[order]]
@@ -203,14 +246,12 @@ def stacked_ranking(
         listed[row, place] = block.items[order]
         fused[row, place] = scores[order]
         for name in branches:
-            own[name][row, place] = columns[f"{name}.score"][order]
+            own[name][row, place] = features[f"{name}.score"][order]
         first = place < explained
-        shares = np.asarray(booster.predict(features[order[first]], pred_contrib=True))
-        row, place = row[first], place[first]
-        for name in branches:
-            parts[name][row, place] = shares[:, :-1][:, owner == name].sum(axis=1)
-        parts[CONTEXT][row, place] = shares[:, :-1][:, owner == CONTEXT].sum(axis=1) + shares[:, -1]
-    return Ranking(listed, fused, own, parts)
+        told = shares({name: values[order[first]] for name, values in features.items()})
+        for name, values in told.items():
+            adds[name][row[first], place[first]] = values
+    return Ranking(listed, fused, own, adds)
 
 
 def _booster(text: str) -> "Booster":
