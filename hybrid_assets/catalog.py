@@ -333,15 +333,16 @@ class SystemSettings(Settings):
     """Several collaborative branches, in place of `model`."""
     encoders: tuple[Name, ...] = ()
     """Several content branches, in place of `encoder`."""
-    fusion: Literal["convex", "notebook", "zscore", "stacked"] = "convex"
+    fusion: Literal["convex", "notebook", "zscore", "gated", "stacked"] = "convex"
     """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).
     `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code).
     `zscore`: weighted sum of the branches' scores, each standardised per user; weights from validation.
-    `stacked`: learned from held-out folds of train, over the branches' scores and what is known of user and film."""
+    `gated`: the same sum, each weight linear in what is known of user and film, learned on held-out folds of train.
+    `stacked`: boosted trees over the branches' scores and what is known of user and film, learned likewise."""
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
     """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
     stacker: StackerSettings | None = None
-    """How `stacked` learns; None: its defaults."""
+    """How `gated` and `stacked` learn, the first without trees; None: the defaults."""
     rerank: RerankSettings | None = None
     """What is done to the order of its evaluation.list_length movies; None: nothing."""
     published: PublishedRow | None = None
@@ -364,6 +365,11 @@ class SystemSettings(Settings):
         return tuple(dict.fromkeys((*self.encoder_names, *reranked_by)))
 
     @property
+    def is_learned(self) -> bool:
+        """Whether its fusion learns from candidates of held-out folds."""
+        return self.fusion in ("gated", "stacked")
+
+    @property
     def kind(self) -> Literal["hybrid", "collaborative", "content"]:
         """What it is made of: models and encoders, models alone, or encoders alone."""
         if self.model_names and self.needed_encoders:
@@ -384,18 +390,20 @@ class SystemSettings(Settings):
         if self.fusion in ("convex", "notebook") and len(branches) > 1 and not two:
             raise ValueError(
                 f"fusion {self.fusion!r} takes one model and one encoder, found {branches}; "
-                'choose "zscore" or "stacked" for several'
+                'choose "zscore", "gated" or "stacked" for several'
             )
         if self.alpha is not None and not (two and self.fusion in ("convex", "notebook")):
             raise ValueError("alpha weighs a model against an encoder: name both, or leave alpha out")
-        if self.fusion == "stacked" and not models:
-            raise ValueError('fusion "stacked" takes its candidates from models; name at least one')
-        if self.fusion == "stacked" and "context" in branches:
-            raise ValueError('in "stacked", context is what is known of user and film; rename that branch')
+        if self.is_learned and not models:
+            raise ValueError(f"fusion {self.fusion!r} takes its candidates from models; name at least one")
+        if self.is_learned and "context" in branches:
+            raise ValueError(f"in {self.fusion!r}, context is what is known of user and film; rename that branch")
+        if self.fusion == "gated" and len(branches) == 1:
+            raise ValueError("a gate weighs branches against each other; name several")
         if self.rerank is not None and "rerank" in branches:
             raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
-        if self.stacker is not None and self.fusion != "stacked":
-            raise ValueError('stacker is of account for fusion = "stacked" alone; leave it out')
+        if self.stacker is not None and not self.is_learned:
+            raise ValueError('stacker is of account for fusion = "gated" or "stacked" alone; leave it out')
         return self
 
 
@@ -434,11 +442,11 @@ class Catalog(Settings):
         return own.rating_range if own else MOVIELENS_RANGE
 
     def candidates_of(self, name: str) -> str:
-        """The first stacked system that learns from the same candidates as this one: they share them."""
+        """The first system that learns from the same candidates as this one: they share them."""
 
         def drawn_from(system: SystemSettings) -> tuple[object, ...]:
             stacker = system.stacker or StackerSettings()
-            return system.fusion, system.model_names, stacker.folds, stacker.candidates, stacker.seed
+            return system.is_learned, system.model_names, stacker.folds, stacker.candidates, stacker.seed
 
         own = drawn_from(self.systems[name])
         return next(other for other, system in self.systems.items() if drawn_from(system) == own)
@@ -475,19 +483,19 @@ class Catalog(Settings):
             if system.rerank and system.rerank.encoder:
                 references.append((f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders))
             tuned = [it for it in system.encoder_names if it in self.encoders and self.encoders[it].tuning]
-            if system.fusion == "stacked" and tuned:
+            if system.is_learned and tuned:
                 raise ValueError(
-                    f"systems.{name} is stacked and its encoder {tuned[0]} fine-tuned: that has seen the ratings which "
-                    'the stacker would take as held out; name its base, or take fusion = "zscore"'
+                    f"systems.{name} is {system.fusion} and its encoder {tuned[0]} fine-tuned: that has seen the "
+                    'ratings which are held out to learn from; name its base, or take fusion = "zscore"'
                 )
             read = [model for model in system.model_names if self.encoder_of(model)]
-            if system.fusion == "stacked" and read:
+            if system.is_learned and read:
                 raise ValueError(
-                    f"systems.{name} is stacked and its model {read[0]} reads an encoder: the stacker fits its models "
-                    'on ratings alone; name the encoder beside other models, or take fusion = "zscore"'
+                    f"systems.{name} is {system.fusion} and its model {read[0]} reads an encoder: candidates are made "
+                    'from ratings alone; name the encoder beside other models, or take fusion = "zscore"'
                 )
             stacker = system.stacker or StackerSettings()
-            if system.fusion == "stacked" and stacker.candidates < self.evaluation.list_length:
+            if system.is_learned and stacker.candidates < self.evaluation.list_length:
                 raise ValueError(
                     f"systems.{name}.stacker.candidates ({stacker.candidates}) must be at least "
                     f"evaluation.list_length ({self.evaluation.list_length})"
@@ -507,10 +515,10 @@ class Catalog(Settings):
             )
         for name in self.cold_start.systems:
             references.append(("cold_start.systems", name, self.systems))
-            if name in self.systems and self.systems[name].fusion == "stacked":
+            if name in self.systems and self.systems[name].is_learned:
                 raise ValueError(
-                    f"cold_start.systems: {name} is stacked, and its ranker has seen the held-out users and movies; "
-                    'name systems of another fusion, such as "zscore"'
+                    f"cold_start.systems: {name} is {self.systems[name].fusion}, and has learnt from the users and "
+                    'movies that are held out; name systems of another fusion, such as "zscore"'
                 )
         for setting, target, entries in references:
             if target not in entries:

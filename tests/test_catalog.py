@@ -111,7 +111,8 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[systems.x]\nmodels = ['pmf']\nencoder = 'minilm'\nfusion = 'zscore'\nalpha = 0.5", "leave alpha out"),
         ("[systems.x]\nencoder = 'minilm'\nfusion = 'stacked'", "name at least one"),
         ("[systems.x]\nmodel = 'context'\nfusion = 'stacked'", "rename that branch"),
-        ("[systems.x]\nmodel = 'pmf'\nstacker = {}", 'fusion = "stacked" alone'),
+        ("[systems.x]\nmodel = 'pmf'\nfusion = 'gated'", "weighs branches against each other; name several"),
+        ("[systems.x]\nmodel = 'pmf'\nstacker = {}", 'or "stacked" alone'),
         (
             "[systems.x]\nmodel = 'pmf'\nfusion = 'stacked'\nstacker = {tres = 3}",
             "x.stacker.tres: unknown setting; did you mean 'trees'",
@@ -426,7 +427,7 @@ def test_cold_start_takes_systems_that_can_be_judged_on_it():
     with pytest.raises(ValueError, match=r"cold_start.systems = 'eese' is not defined; did you mean 'ease'"):
         Catalog.model_validate(base)
     base["cold_start"]["systems"] = ["stacked_minilm"]
-    with pytest.raises(ValueError, match="stacked_minilm is stacked, and its ranker has seen"):
+    with pytest.raises(ValueError, match="stacked_minilm is stacked, and has learnt from"):
         Catalog.model_validate(base)
 
 

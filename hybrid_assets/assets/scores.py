@@ -6,11 +6,12 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.stackers import content_towers, system_tags
+from hybrid_assets.assets.stackers import content_towers, learned_asset, system_tags
 from hybrid_assets.catalog import Catalog, RerankSettings, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
+from hybrid_assets.recommender.gate import gated_ranking
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
 from hybrid_assets.recommender.stacking import stacked_ranking
@@ -75,7 +76,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
             "user_id": [("train_ratings", "user_id")],
             "movie_id": [("train_ratings", "movie_id")],
             "score": [
-                (key, "ranker" if role == "ranker" else "vector")
+                (key, ("weight" if system.fusion == "gated" else "ranker") if role == "learned" else "vector")
                 for role, key in inputs.items()
                 if role not in ("train_ratings", "movies")
             ],
@@ -108,8 +109,8 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         pool = candidates(fold_of(train, "train"))
         numbers: dict[str, float | int | str] = {}
         notes: dict[str, str] = {}
-        if system.fusion == "stacked":
-            ranking = _stacked(system, catalog, train, tables)
+        if system.is_learned:
+            ranking = _learned(system, catalog, train, tables)
         else:
             branches = _branches(step, system, catalog, train, pool, tables, numbers, notes)
             ranking = rank(branches, pool.seen, evaluation.list_length, progress=step.progress("users"))
@@ -125,8 +126,8 @@ def _inputs(name: str, system: SystemSettings) -> dict[str, str]:
     inputs = {"train_ratings": "train_ratings"}
     inputs |= {f"factors_{model}": f"factors/{model}" for model in system.model_names}
     inputs |= {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in system.needed_encoders}
-    if system.fusion == "stacked":
-        return inputs | {"movies": "movies", "ranker": f"stackers/{name}"}
+    if system.is_learned:
+        return inputs | {"movies": "movies", "learned": learned_asset(name, system)}
     return inputs | {f"profiles_{encoder}": f"profiles/{encoder}" for encoder in system.encoder_names}
 
 
@@ -158,7 +159,7 @@ def _branches(
 
 def weighs_branches(system: SystemSettings) -> bool:
     """Whether validation chooses weights for the system's branches; the stamp of its lists has them."""
-    return system.fusion != "stacked" and len(_branch_names(system)) > 1 and system.alpha is None
+    return not system.is_learned and len(_branch_names(system)) > 1 and system.alpha is None
 
 
 def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> tuple[float, ...] | None:
@@ -179,7 +180,7 @@ def _weight_names(system: SystemSettings) -> list[str]:
     return [f"weight_{branch}" for branch in _branch_names(system)]
 
 
-def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
+def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
     threshold = catalog.evaluation.relevance_threshold
     embeddings = {encoder: tables[f"embeddings_{encoder}"] for encoder in system.encoder_names}
     known = Known(
@@ -189,15 +190,11 @@ def _stacked(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
         threshold,
     )
     size = (system.stacker or StackerSettings()).candidates
-    text = tables["ranker"].collect()["ranker"].item()
-    return stacked_ranking(
-        text,
-        known,
-        content_towers(train, embeddings, threshold),
-        size,
-        catalog.evaluation.list_length,
-        explained=catalog.evaluation.k,
-    )
+    contents, learned = content_towers(train, embeddings, threshold), tables["learned"].collect()
+    k, explained = catalog.evaluation.list_length, catalog.evaluation.k
+    if system.fusion == "gated":
+        return gated_ranking(learned, known, contents, size, k)
+    return stacked_ranking(learned["ranker"].item(), known, contents, size, k, explained=explained)
 
 
 def _reranked(rerank: RerankSettings, ranking: Ranking, pool: Candidates, tables: Tables) -> Ranking:
@@ -226,9 +223,10 @@ def _in_words(system: SystemSettings) -> str:
         by = f" over {system.rerank.encoder}" if system.rerank.encoder else ""
         plain = system.model_copy(update={"rerank": None})
         return f"{_in_words(plain)}, re-ranked by `{system.rerank.method}`{by} with weight {system.rerank.weight:g}"
-    if len(branches) == 1 and system.fusion != "stacked":
+    if len(branches) == 1 and not system.is_learned:
         return f"{branches[0]} alone"
-    weight = {"zscore": "weights chosen on validation", "stacked": "learned on held-out folds of train"}.get(
-        system.fusion, "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}"
-    )
+    weight = {
+        "zscore": "weights chosen on validation",
+        **dict.fromkeys(("gated", "stacked"), "learned on held-out folds of train"),
+    }.get(system.fusion, "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}")
     return f"{', '.join(branches[:-1])} and {branches[-1]} fused by `{system.fusion}`, {weight}"

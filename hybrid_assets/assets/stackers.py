@@ -1,4 +1,4 @@
-"""train_ratings + movies -> candidates/<system>, with embeddings -> stackers/<system>: the learned fusion of a system.
+"""train_ratings + movies -> candidates/<system>, with embeddings -> stackers/ or gates/<system>: learned fusions.
 
 Systems of the same models share their candidates: a changed text fits no model again.
 """
@@ -12,6 +12,7 @@ from hybrid_assets.assets.factors import ALGORITHMS, fit_model
 from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
+from hybrid_assets.recommender.gate import train_gate
 from hybrid_assets.recommender.stacking import cross_folds, examples, importances, train_ranker, with_contents
 from hybrid_assets.recommender.stacking_features import Known, centred_content, feature_names, film_years
 from hybrid_assets.recommender.tables import ids_and_vectors
@@ -19,13 +20,18 @@ from hybrid_assets.recommender.towers import TowerPair
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """stackers/<system> for every system with fusion = "stacked", and the candidates that they learn from."""
-    stacked = [name for name, system in catalog.systems.items() if system.fusion == "stacked"]
-    candidates = dict.fromkeys(catalog.candidates_of(name) for name in stacked)
+    """stackers/<system> or gates/<system> for every system that learns, and the candidates that they learn from."""
+    learned = {name: system.fusion for name, system in catalog.systems.items() if system.is_learned}
+    candidates = dict.fromkeys(catalog.candidates_of(name) for name in learned)
     return [
         *(_candidates_asset(name, catalog) for name in candidates),
-        *(_stacker_asset(name, catalog) for name in stacked),
+        *((_gate_asset if fusion == "gated" else _stacker_asset)(name, catalog) for name, fusion in learned.items()),
     ]
+
+
+def learned_asset(name: str, system: SystemSettings) -> str:
+    """Where what a system has learned is."""
+    return f"gates/{name}" if system.fusion == "gated" else f"stackers/{name}"
 
 
 def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
@@ -45,9 +51,9 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         inputs=["train_ratings", "movies"],
         parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
         description=(
-            f"What stackers over {', '.join(models)} learn from, but for texts. Train is dealt into {stacker.folds} "
-            "folds; for each, the models are fitted on the others and rank candidates, which the held-out ratings "
-            "mark, so no model has seen its targets."
+            f"What stackers and gates over {', '.join(models)} learn from, but for texts. Train is dealt into "
+            f"{stacker.folds} folds; for each, the models are fitted on the others and rank candidates, which the "
+            "held-out ratings mark, so no model has seen its targets."
         ),
         columns={
             "fold": "whose ratings are held out",
@@ -114,15 +120,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     def ranker(
         step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
     ) -> Computed:
-        train, taught = train_ratings.collect(), candidates.collect()
-        if embeddings:
-            fold = cross_folds(train, stacker.folds, stacker.seed)
-            parts = []
-            for held_out in range(stacker.folds):
-                rest = train.filter(pl.Series(fold != held_out))
-                of_fold = taught.filter(pl.col("fold") == held_out)
-                parts.append(with_contents(of_fold, rest, content_towers(rest, embeddings, threshold), threshold))
-            taught = pl.concat(parts)
+        taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
         step.say(f"training on {taught.height:,} candidates")
         text = train_ranker(
             taught,
@@ -139,6 +137,73 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     return ranker
 
 
+def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
+    system = catalog.systems[name]
+    stacker = system.stacker or StackerSettings()
+    threshold = catalog.evaluation.relevance_threshold
+    candidates = f"candidates/{catalog.candidates_of(name)}"
+    branches = [*system.model_names, *system.encoder_names]
+
+    @incremental_asset(
+        key=f"gates/{name}",
+        group="stackers",
+        version="1",
+        settings=[stacker.folds, stacker.seed, system.model_names, system.encoder_names, threshold],
+        libraries=["numpy", "scipy"],
+        inputs={
+            "train_ratings": "train_ratings",
+            "candidates": candidates,
+            **{encoder: f"embeddings/{encoder}" for encoder in system.encoder_names},
+        },
+        tags=system_tags(name, system),
+        description=(
+            f"The learned gate of {name}: how much each branch counts, linear in how active the user, how often rated "
+            "and how old the film is, and how much the branches disagree, for candidates whose held-out ratings no "
+            "branch has seen."
+        ),
+        columns={
+            "branch": "whose weight",
+            "input": "by what is known; always: whatever is known",
+            "weight": "what 1 deviation of the input adds to the branch's weight",
+            "mean": "of the input over the candidates",
+            "deviation": "of the input over the candidates",
+        },
+        lineage={
+            "weight": [(candidates, "hit"), *((f"embeddings/{name}", "vector") for name in system.encoder_names)],
+        },
+    )
+    def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
+        taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
+        step.say(f"learning from {taught.height:,} candidates")
+        found = train_gate(taught, branches)
+        shown = found.pivot("input", index="branch", values="weight")
+        rows = "\n".join(
+            f"| {row[0]} | {' | '.join(f'{value:.3f}' for value in row[1:])} |" for row in shown.iter_rows()
+        )
+        return Computed(found, notes={"gate": f"| {' | '.join(shown.columns)} |\n|{'---|' * shown.width}\n{rows}"})
+
+    return gate
+
+
+def _with_texts(
+    taught: pl.DataFrame,
+    train: pl.DataFrame,
+    embeddings: Mapping[str, pl.LazyFrame],
+    stacker: StackerSettings,
+    threshold: float,
+) -> pl.DataFrame:
+    """Candidates of all folds with what the texts tell of them."""
+    if not embeddings:
+        return taught
+    fold = cross_folds(train, stacker.folds, stacker.seed)
+    parts = []
+    for held_out in range(stacker.folds):
+        rest = train.filter(pl.Series(fold != held_out))
+        of_fold = taught.filter(pl.col("fold") == held_out)
+        parts.append(with_contents(of_fold, rest, content_towers(rest, embeddings, threshold), threshold))
+    return pl.concat(parts)
+
+
 def system_tags(name: str, system: SystemSettings) -> dict[str, str]:
     """Tags of a system's assets, to search by; a tag has one value, so only a single model or encoder has one."""
     tags = {"system": name}
@@ -151,7 +216,7 @@ def system_tags(name: str, system: SystemSettings) -> dict[str, str]:
 def content_towers(
     ratings: pl.DataFrame, embeddings: Mapping[str, pl.LazyFrame], threshold: float
 ) -> dict[str, TowerPair]:
-    """The content branches of a stacked system over some ratings."""
+    """The content branches of a system that learns, over some ratings."""
     return {
         encoder: centred_content(ratings, *ids_and_vectors(table.collect(), "movie_id"), threshold)
         for encoder, table in embeddings.items()

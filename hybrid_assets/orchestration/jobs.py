@@ -64,7 +64,7 @@ def _branch(catalog: Catalog, name: str) -> dg.AssetSelection:
     for system, settings in catalog.systems.items():
         if name in (*settings.model_names, *settings.needed_encoders):
             branch = branch | dg.AssetSelection.tag("system", system)
-        if name in settings.model_names and settings.fusion == "stacked":
+        if name in settings.model_names and settings.is_learned:
             branch = branch | dg.AssetSelection.assets(["candidates", catalog.candidates_of(system)])
     for model in catalog.models:
         if catalog.encoder_of(model) == name:

@@ -9,12 +9,22 @@ from hybrid_assets.definitions import build_definitions
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
 RERANKED = ["ease_diverse", "ease_less_popular"]
-SYSTEMS = [*PAPER, "content_minilm", "ease", "sequence_ease", *RERANKED, "models_minilm", "stacked_minilm", "stacked"]
+SYSTEMS = [
+    *PAPER,
+    "content_minilm",
+    "ease",
+    "sequence_ease",
+    *RERANKED,
+    "models_minilm",
+    "stacked_minilm",
+    "stacked",
+    "gated_minilm",
+]
 MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "sequence_ease", "als", "als_liked", "user_knn"]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *(f"factors/{model}" for model in MODELS),
-    *("candidates/stacked_minilm", "stackers/stacked_minilm", "stackers/stacked"),
+    *("candidates/stacked_minilm", "stackers/stacked_minilm", "stackers/stacked", "gates/gated_minilm"),
     *("embeddings/minilm", "profiles/minilm", "leaderboard", "report"),
     *("comparisons", "strata", "contrastive_pairs", "encoder_metrics/minilm", "cold_start"),
     *(f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in SYSTEMS),

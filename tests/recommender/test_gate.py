@@ -1,0 +1,120 @@
+"""The learned gate: its optimum against an independent library, what it learns, its parts and its scores."""
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import LogisticRegression
+from test_stacking import known, tastes, texts
+
+from hybrid_assets.recommender.gate import ALWAYS, INPUTS, gate_inputs, gated_ranking, train_gate
+from hybrid_assets.recommender.metrics import ndcg
+from hybrid_assets.recommender.stacking import cross_folds, examples, with_contents
+from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
+
+
+def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:
+    """Candidates of two branches, one hit a user: `a` knows what active users like, `b` what the others do."""
+    generator = np.random.default_rng(seed)
+    rows = users * each
+    active = generator.random(users) < 0.5
+    z = generator.normal(size=(2, users, each))
+    best = np.where(active, z[0].argmax(axis=1), z[1].argmax(axis=1))
+    # not always: a likelihood needs doubt to have a maximum
+    best = np.where(generator.random(users) < 0.7, best, generator.integers(each, size=users))
+    hits = np.zeros((users, each), dtype=np.int8)
+    hits[np.arange(users), best] = 1
+    return pl.DataFrame(
+        {
+            "fold": np.zeros(rows, dtype=np.uint8),
+            "user_id": np.repeat(np.arange(users), each),
+            "hit": hits.ravel(),
+            "a.z": z[0].ravel().astype(np.float32),
+            "b.z": z[1].ravel().astype(np.float32),
+            "context.user_ratings": np.repeat(np.where(active, 500, 20), each).astype(np.float32),
+            "context.ratings": generator.integers(1, 300, rows).astype(np.float32),
+            "context.age_at_last": np.where(generator.random(rows) < 0.1, np.nan, generator.random(rows) * 50).astype(
+                "f4"
+            ),
+        }
+    )
+
+
+def scaled_inputs(taught: pl.DataFrame, gate: pl.DataFrame) -> np.ndarray:
+    seen = gate_inputs({name: taught[name].to_numpy() for name in taught.columns if "." in name}, ["a", "b"])
+    mean, deviation = (gate[name].to_numpy()[: len(INPUTS)] for name in ("mean", "deviation"))
+    return np.nan_to_num((seen - mean) / deviation)
+
+
+def test_of_two_candidates_each_it_is_a_logistic_regression():
+    taught = drawn(400, 2)
+    gate = train_gate(taught, ["a", "b"], regularisation=0.01)
+    inputs = scaled_inputs(taught, gate)
+    terms = np.concatenate([inputs * taught[name].to_numpy()[:, None] for name in ("a.z", "b.z")], axis=1)
+    difference = terms[1::2] - terms[::2]
+    wins = taught["hit"].to_numpy()[1::2]
+    theirs = LogisticRegression(fit_intercept=False, C=1 / (2 * 0.01 * 400), tol=1e-10, max_iter=1000)
+    theirs.fit(difference, wins)
+    np.testing.assert_allclose(gate["weight"].to_numpy(), theirs.coef_[0], atol=1e-4)
+
+
+def test_it_trusts_each_branch_where_that_knows():
+    gate = train_gate(drawn(600, 10), ["a", "b"])
+    weight = {(branch, name): value for branch, name, value in gate.select("branch", "input", "weight").iter_rows()}
+    assert weight["a", ALWAYS] > 0.2
+    assert weight["b", ALWAYS] > 0.2
+    assert weight["a", "user_ratings"] > 0.2
+    assert weight["b", "user_ratings"] < -0.2
+    assert abs(weight["a", "film_ratings"]) < 0.2, "drawn at random"
+
+
+def test_what_it_sees_of_a_candidate():
+    taught = drawn(3, 2)
+    seen = gate_inputs({name: taught[name].to_numpy() for name in taught.columns if "." in name}, ["a", "b"])
+    assert seen.shape == (6, len(INPUTS))
+    assert (seen[:, 0] == 1).all()
+    np.testing.assert_allclose(seen[:, 1], np.log(1 + taught["context.user_ratings"].to_numpy()))
+    np.testing.assert_allclose(seen[:, 4], np.abs(taught["a.z"] - taught["b.z"]) / 2, rtol=1e-5)
+
+
+def test_an_input_that_never_differs_has_no_say():
+    same = drawn(100, 4).with_columns(pl.lit(50.0, pl.Float32).alias("context.user_ratings"))
+    gate = train_gate(same, ["a", "b"])
+    assert gate.filter(pl.col("input") == "user_ratings")["weight"].to_list() == [0, 0]
+    unknown = drawn(100, 4).with_columns(pl.lit(np.nan, pl.Float32).alias("context.age_at_last"))
+    assert train_gate(unknown, ["a", "b"]).filter(pl.col("input") == "film_age")["weight"].to_list() == [0, 0]
+
+
+def taught_on(ratings: pl.DataFrame) -> pl.DataFrame:
+    fold, parts = cross_folds(ratings, 3, seed=1), []
+    for part in range(3):
+        rest = ratings.filter(pl.Series(fold != part))
+        taught = examples(known(rest), ratings.filter(pl.Series(fold == part)), 30)
+        parts.append(with_contents(taught, rest, texts(rest), 4.0).with_columns(fold=pl.lit(part)))
+    return pl.concat(parts)
+
+
+def test_it_finds_what_was_held_out_and_its_parts_sum_to_its_scores():
+    ratings = tastes()
+    fold = cross_folds(ratings, 5, seed=9)
+    train, test = ratings.filter(pl.Series(fold != 0)), ratings.filter(pl.Series(fold == 0))
+    gate = train_gate(taught_on(train), ["ease", "noise", "text"])
+    assert gate.equals(train_gate(taught_on(train), ["ease", "noise", "text"]))
+    ranking = gated_ranking(gate, known(train), texts(train), 30, 10)
+    pool = candidates(train)
+    users, relevant = relevant_items(test, pool, 4.0)
+    blind = gate.with_columns(weight=pl.when(pl.col("branch") == "noise").then(1.0).otherwise(0.0))
+    guessed = gated_ranking(blind, known(train), texts(train), 30, 10)
+    assert ndcg(ranking.items[users], relevant).mean() > 2 * ndcg(guessed.items[users], relevant).mean()
+    table = score_table(ranking, pool)
+    parts = table.select(pl.sum_horizontal("part_ease", "part_noise", "part_text")).to_series()
+    assert (parts - table["score"]).abs().max() < 1e-4
+    assert table.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
+
+
+def test_a_gate_of_other_branches_and_nothing_to_learn_from_are_refused():
+    ratings = tastes()
+    gate = train_gate(taught_on(ratings), ["ease", "noise", "text"])
+    with pytest.raises(ValueError, match="train it again"):
+        gated_ranking(gate, known(ratings), {}, 30, 10)
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        train_gate(taught_on(ratings).clear(), ["ease", "noise", "text"])
