@@ -300,8 +300,10 @@ class StackerSettings(Settings):
     """Share of the features that each tree may use."""
     row_share: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Share of the rows that each tree sees."""
+    rankers: Annotated[int, Field(ge=1)] = 3
+    """How many rankers are trained, each with draws of its own; their scores are averaged."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the folds and of both draws."""
+    """Seed of the folds, and of the first ranker's draws; the next one's is 1 more."""
 
 
 class RerankSettings(Settings):

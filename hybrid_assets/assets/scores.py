@@ -28,6 +28,9 @@ from hybrid_assets.recommender.towers import TowerPair, align
 from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
 
 Tables = Mapping[str, pl.LazyFrame]
+# How far down trees say what each branch adds: as far as `recommend` looks unless told otherwise. It costs more than
+# the ranking.
+EXPLAINED = 10
 
 
 def score_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -45,14 +48,14 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
     if system.fusion == "stacked":
         branch_columns[f"part_{CONTEXT}"] = "what is known of user and film adds to the score"
         for column in [name for name in branch_columns if name.startswith("part_")]:
-            branch_columns[column] += f"; NaN below rank {evaluation.k}"
+            branch_columns[column] += f"; NaN below rank {EXPLAINED}"
     if system.rerank:
         branch_columns[f"part_{RERANK}"] = "what re-ranking takes off the score"
 
     @incremental_asset(
         key=f"scores/{name}",
         group="scores",
-        version="3" if system.fusion == "stacked" else "2",
+        version="4" if system.fusion == "stacked" else "2",
         settings=[
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],
@@ -191,10 +194,10 @@ def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
     )
     size = (system.stacker or StackerSettings()).candidates
     contents, learned = content_towers(train, embeddings, threshold), tables["learned"].collect()
-    k, explained = catalog.evaluation.list_length, catalog.evaluation.k
+    k = catalog.evaluation.list_length
     if system.fusion == "gated":
         return gated_ranking(learned, known, contents, size, k)
-    return stacked_ranking(learned["ranker"].item(), known, contents, size, k, explained=explained)
+    return stacked_ranking(learned["ranker"].to_list(), known, contents, size, k, explained=EXPLAINED)
 
 
 def _reranked(rerank: RerankSettings, ranking: Ranking, pool: Candidates, tables: Tables) -> Ranking:

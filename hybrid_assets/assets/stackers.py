@@ -95,7 +95,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"stackers/{name}",
         group="stackers",
-        version="2",
+        version="3",
         settings=[stacker, system.model_names, system.encoder_names, threshold],
         libraries=["lightgbm", "numpy"],
         inputs={
@@ -109,7 +109,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             f"The learned fusion of {name}: boosted trees (LambdaMART, cross-entropy loss) over its branches' "
             "scores and what is known of user and film, for candidates whose held-out ratings no branch has seen."
         ),
-        columns={"ranker": "LightGBM's text form: numbers, no code"},
+        columns={"ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged"},
         lineage={
             "ranker": [
                 (candidates, "hit"),
@@ -121,16 +121,16 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
     ) -> Computed:
         taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
-        step.say(f"training on {taught.height:,} candidates")
-        text = train_ranker(
-            taught,
-            feature_names(system.model_names, system.encoder_names),
-            **stacker.model_dump(exclude={"folds", "candidates"}),
-        )
-        gains = importances(text).head(15)
+        names = feature_names(system.model_names, system.encoder_names)
+        of_trees = stacker.model_dump(exclude={"folds", "candidates", "rankers", "seed"})
+        rankers = []
+        for place in range(stacker.rankers):
+            step.say(f"ranker {place + 1} of {stacker.rankers}: training on {taught.height:,} candidates")
+            rankers.append(train_ranker(taught, names, seed=stacker.seed + place, **of_trees))
+        gains = importances(rankers).head(15)
         table = "\n".join(f"| {feature} | {gain:.3f} |" for feature, gain in gains.iter_rows())
         return Computed(
-            pl.DataFrame({"ranker": [text]}),
+            pl.DataFrame({"ranker": rankers}),
             notes={"importance": f"| feature | share of the gain |\n|---|---|\n{table}"},
         )
 

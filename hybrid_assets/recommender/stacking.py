@@ -4,8 +4,8 @@ Belongs here: folds, examples, training, ranking with each branch's share. Does 
 (stacking_features.py), fitting the branches.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -152,26 +152,26 @@ def train_ranker(
     return text
 
 
-def importances(text: str) -> pl.DataFrame:
-    """`feature` and `gain`, the share of the ranker's total gain that it brought; largest first."""
-    booster = _booster(text)
-    gain = booster.feature_importance("gain")
-    return pl.DataFrame({"feature": booster.feature_name(), "gain": gain / max(gain.sum(), 1e-12)}).sort(
+def importances(rankers: Sequence[str]) -> pl.DataFrame:
+    """`feature` and `gain`, the share of the rankers' total gain that it brought; largest first."""
+    boosters = [_booster(text) for text in rankers]
+    gain = np.sum([booster.feature_importance("gain") for booster in boosters], axis=0)
+    return pl.DataFrame({"feature": boosters[0].feature_name(), "gain": gain / max(gain.sum(), 1e-12)}).sort(
         "gain", "feature", descending=[True, False]
     )
 
 
 def stacked_ranking(
-    text: str, known: Known, contents: Mapping[str, TowerPair], size: int, k: int, explained: int
+    rankers: Sequence[str], known: Known, contents: Mapping[str, TowerPair], size: int, k: int, explained: int
 ) -> Ranking:
-    """The k best of each user's candidates by the ranker, and what each branch adds to the first ones.
+    """The k best of each user's candidates by the rankers' mean score, and what each branch adds to the first ones.
 
     The part of a branch is the sum of its features' contributions (TreeSHAP: Lundberg et al., "From local
     explanations to global understanding with explainable AI for trees", 2020), that of CONTEXT the sum of the others
     and of the mean prediction; they sum to the score.
 
     Args:
-        text: what `train_ranker` returned.
+        rankers: what `train_ranker` returned, at least one.
         known: ratings and models of the fold that is ranked.
         contents: its content branches by name (`centred_content`).
         size: candidates of each user, at least k.
@@ -180,22 +180,25 @@ def stacked_ranking(
             ranking); the parts of the others are NaN.
 
     Raises:
-        ValueError: the ranker was trained on other features.
+        ValueError: a ranker was trained on other features.
     """
-    booster = _booster(text)
+    boosters = [_booster(text) for text in rankers]
     names = feature_names(list(known.models), list(contents))
-    if booster.feature_name() != names:
-        raise ValueError(f"the stacker knows the features {booster.feature_name()}, expected {names}; train it again")
+    for booster in boosters:
+        if booster.feature_name() != names:
+            raise ValueError(
+                f"the stacker knows the features {booster.feature_name()}, expected {names}; train it again"
+            )
     owner = np.array([name.partition(".")[0] for name in names])
 
     def matrix(features: Features) -> Vectors:
         return np.stack([features[name] for name in names], axis=1)
 
     def score(features: Features) -> Scores:
-        return np.asarray(booster.predict(matrix(features), raw_score=True))
+        return _mean(booster.predict(matrix(features), raw_score=True) for booster in boosters)
 
     def shares(features: Features) -> dict[str, Scores]:
-        found = np.asarray(booster.predict(matrix(features), pred_contrib=True))
+        found = _mean(booster.predict(matrix(features), pred_contrib=True) for booster in boosters)
         parts = {name: found[:, :-1][:, owner == name].sum(axis=1) for name in dict.fromkeys(owner.tolist())}
         return parts | {CONTEXT: parts[CONTEXT] + found[:, -1]}
 
@@ -258,3 +261,8 @@ def _booster(text: str) -> "Booster":
     from lightgbm import Booster
 
     return Booster(model_str=text)
+
+
+def _mean(values: Iterable[Any]) -> Scores:
+    mean: Scores = np.mean(list(values), axis=0)
+    return mean
