@@ -372,6 +372,7 @@ ANOTHER = [
             "smallest_leaf": 9,
             "feature_share": 0.9,
             "row_share": 0.9,
+            "rankers": 2,
             "seed": 9,
         },
     ),
