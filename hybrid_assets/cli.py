@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a run failed or something has not been materialized, 2 a w
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=__doc__,
 )
+# Branches that `recommend --why` tells of one by one.
+MOST_REASONS = 3
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -292,7 +295,7 @@ def recommend(
     for entry in found:
         cells = [str(entry.rank), escape(f"{entry.title} [{entry.movie_id}]"), f"{entry.score:.3f}"]
         if why:
-            cells.append(escape("\n".join(_in_words(reason) for reason in entry.reasons)))
+            cells.append(escape("\n".join(_most_telling(entry.reasons))))
         shown.add_row(*cells)
     out.print(shown)
 
@@ -459,6 +462,18 @@ def _report(outcome: RunOutcome) -> None:
     for asset, message in outcome.failures.items():
         err.print(f"[red]{asset}[/red]: {escape(message)}", soft_wrap=True)
     raise typer.Exit(1)
+
+
+def _most_telling(reasons: Sequence[queries.Reason]) -> list[str]:
+    """The reasons that add or take off most, in words, and what the others add together."""
+    known = [reason for reason in reasons if reason.part is not None]
+    told = sorted(known, key=lambda reason: -abs(reason.part or 0.0))[:MOST_REASONS]
+    lines = [_in_words(reason) for reason in told or reasons[:MOST_REASONS]]
+    others = [reason for reason in known if reason not in told]
+    if others:
+        names = ", ".join(reason.branch for reason in others)
+        lines.append(f"{names}: together {sum(reason.part or 0.0 for reason in others):.3f}")
+    return lines
 
 
 def _in_words(reason: queries.Reason) -> str:

@@ -19,6 +19,7 @@ from small_dataset import write_small_dataset
 
 from hybrid_assets import cli
 from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.queries import Reason
 
 CATALOG = """
 dataset = "folder"
@@ -318,6 +319,17 @@ def test_cold_start_is_printed_and_given_as_json(shell):
         *(("movies", system, None) for system in ("most_popular", "mf_minilm")),
         *(("people", system, known) for system in ("most_popular", "mf_minilm") for known in (1, 2)),
     }
+
+
+def test_why_tells_of_the_branches_that_matter_most_and_sums_up_the_others():
+    parts = {"ease": 0.1, "als": -0.4, "minilm": 0.3, "knn": 0.05, "context": -0.2}
+    reasons = [Reason(name, None, part, ()) for name, part in parts.items()]
+    assert cli._most_telling(reasons) == [
+        "als adds -0.400", "minilm adds 0.300", "context adds -0.200", "ease, knn: together 0.150",
+    ]  # fmt: skip
+    far_down = [Reason(name, 1.0, None, ()) for name in parts]
+    assert len(cli._most_telling(far_down)) == 3
+    assert "not computed this far down" in cli._most_telling(far_down)[0]
 
 
 def test_similar_takes_a_title_and_an_id(shell):

@@ -1,6 +1,7 @@
 """train_ratings + movie_documents -> contrastive_pairs -> encoders/<name>, adapters/<name>: fine-tuned encoders."""
 
 import base64
+import math
 import shutil
 
 import dagster as dg
@@ -175,8 +176,9 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         now_and_then = step.now_and_then()
 
         def show(moment: Progress) -> None:
+            loss = "" if math.isnan(moment.loss) else f"loss {moment.loss:.3f}, "  # not known in the first steps
             now_and_then(
-                f"step {moment.step:,} of {moment.steps:,}, loss {moment.loss:.3f}, "
+                f"step {moment.step:,} of {moment.steps:,}, {loss}"
                 f"{moment.examples_per_second:.0f} pairs/s, {moment.seconds_left:,.0f} s left",
                 moment.step == moment.steps,
             )
