@@ -26,6 +26,7 @@ from hybrid_assets.recommender.systems import (
 from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import TowerPair, align
 from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
+from hybrid_assets.reporting.markdown import markdown_table
 
 Tables = Mapping[str, pl.LazyFrame]
 # How far down trees say what each branch adds: as far as `recommend` looks unless told otherwise. It costs more than
@@ -154,7 +155,7 @@ def _branches(
             else dict(zip(_weight_names(system), weights, strict=True))
         )
         step.say(f"weights {weights} have the highest NDCG@{k} on validation")
-        notes["weight_search"] = _markdown(tried)
+        notes["weight_search"] = markdown_table(tried)
     elif system.alpha is not None:
         numbers["alpha"] = system.alpha
     return system_branches(_towers(system, tables, "train"), pool, system.fusion, chosen_weights(system, numbers))
@@ -213,11 +214,6 @@ def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, Tow
         profiles, embeddings = tables[f"profiles_{encoder}"], tables[f"embeddings_{encoder}"]
         towers[encoder] = encoder_towers(profiles, embeddings, fold, PROFILE_READING[system.fusion])
     return towers
-
-
-def _markdown(tried: pl.DataFrame) -> str:
-    rows = "\n".join("| " + " | ".join(f"{value:.4g}" for value in row) + " |" for row in tried.iter_rows())
-    return f"| {' | '.join(tried.columns)} |\n|{'---|' * tried.width}\n{rows}"
 
 
 def _in_words(system: SystemSettings) -> str:

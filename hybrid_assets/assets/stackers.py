@@ -17,6 +17,7 @@ from hybrid_assets.recommender.stacking import cross_folds, examples, importance
 from hybrid_assets.recommender.stacking_features import Known, centred_content, feature_names, film_years
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.reporting.markdown import markdown_table
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -127,12 +128,8 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         for place in range(stacker.rankers):
             step.say(f"ranker {place + 1} of {stacker.rankers}: training on {taught.height:,} candidates")
             rankers.append(train_ranker(taught, names, seed=stacker.seed + place, **of_trees))
-        gains = importances(rankers).head(15)
-        table = "\n".join(f"| {feature} | {gain:.3f} |" for feature, gain in gains.iter_rows())
-        return Computed(
-            pl.DataFrame({"ranker": rankers}),
-            notes={"importance": f"| feature | share of the gain |\n|---|---|\n{table}"},
-        )
+        gains = importances(rankers).head(15).rename({"gain": "share of the gain"})
+        return Computed(pl.DataFrame({"ranker": rankers}), notes={"importance": markdown_table(gains)})
 
     return ranker
 
@@ -177,10 +174,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         step.say(f"learning from {taught.height:,} candidates")
         found = train_gate(taught, branches)
         shown = found.pivot("input", index="branch", values="weight")
-        rows = "\n".join(
-            f"| {row[0]} | {' | '.join(f'{value:.3f}' for value in row[1:])} |" for row in shown.iter_rows()
-        )
-        return Computed(found, notes={"gate": f"| {' | '.join(shown.columns)} |\n|{'---|' * shown.width}\n{rows}"})
+        return Computed(found, notes={"gate": markdown_table(shown)})
 
     return gate
 
