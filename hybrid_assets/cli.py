@@ -90,7 +90,7 @@ def status(
     `hybrid-assets status --json | jq '.[] | select(.state != "fresh")'`
     """
     catalog = _catalog(dataset)
-    records = queries.status(recipes_of(build_definitions(catalog).assets or ()), table_store(catalog))
+    records = queries.status(recipes_of(build_definitions(catalog)), table_store(catalog))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -131,7 +131,7 @@ def backfill(
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     if dry_run:
         selected = selection.resolve(definitions.resolve_asset_graph())
-        recipes = recipes_of(definitions.assets or ())
+        recipes = recipes_of(definitions)
         blocked = beyond_this_gpu(recipes, gpu_gib())
         verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
         would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
@@ -202,7 +202,7 @@ def prune(
     """
     catalog = _catalog(dataset)
     store = table_store(catalog)
-    of_catalog = recipes_of(build_definitions(catalog).assets or ())
+    of_catalog = recipes_of(build_definitions(catalog))
     leftover = [key for key in store.stored() if key not in of_catalog]
     for key in leftover:
         out.print(store.path(key), markup=False, soft_wrap=True)
@@ -466,14 +466,13 @@ def _report(outcome: RunOutcome) -> None:
 
 def _most_telling(reasons: Sequence[queries.Reason]) -> list[str]:
     """The reasons that add or take off most, in words, and what the others add together."""
-    known = [reason for reason in reasons if reason.part is not None]
-    told = sorted(known, key=lambda reason: -abs(reason.part or 0.0))[:MOST_REASONS]
-    lines = [_in_words(reason) for reason in told or reasons[:MOST_REASONS]]
-    others = [reason for reason in known if reason not in told]
-    if others:
-        names = ", ".join(reason.branch for reason in others)
-        lines.append(f"{names}: together {sum(reason.part or 0.0 for reason in others):.3f}")
-    return lines
+    parts = {reason: reason.part for reason in reasons if reason.part is not None}
+    if not parts:
+        return [_in_words(reason) for reason in reasons[:MOST_REASONS]]
+    told = sorted(parts, key=lambda reason: -abs(parts[reason]))[:MOST_REASONS]
+    others = [reason for reason in parts if reason not in told]
+    together = f"{', '.join(reason.branch for reason in others)}: together {sum(parts[it] for it in others):.3f}"
+    return [*(_in_words(reason) for reason in told), *([together] if others else [])]
 
 
 def _in_words(reason: queries.Reason) -> str:

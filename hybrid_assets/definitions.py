@@ -27,6 +27,7 @@ from hybrid_assets.orchestration.automation import nightly_schedule, watch_senso
 from hybrid_assets.orchestration.console import terminal_logger
 from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.jobs import BACKFILL, refresh_job
+from hybrid_assets.orchestration.records import materialized
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -68,10 +69,11 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     refresh = refresh_job(catalog, left_out + [name for name, it in catalog.models.items() if not it.refresh])
 
     def refresh_due(instance: dg.DagsterInstance) -> list[dg.AssetKey]:
-        return due(recipes_of(assets), store, refresh.selection.resolve(assets), instance)
+        selected = refresh.selection.resolve(assets)
+        return due(recipes_of(definitions), store, selected, materialized(instance, selected))
 
     automation = catalog.automation
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=assets,
         jobs=[refresh, BACKFILL],
         sensors=[
@@ -92,6 +94,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             "gpu": GpuResource(device=catalog.gpu.device, wait_seconds=catalog.gpu.wait_seconds),
         },
     )
+    return definitions
 
 
 @dg.definitions

@@ -224,8 +224,10 @@ def _in_words(system: SystemSettings) -> str:
         return f"{_in_words(plain)}, re-ranked by `{system.rerank.method}`{by} with weight {system.rerank.weight:g}"
     if len(branches) == 1 and not system.is_learned:
         return f"{branches[0]} alone"
-    weight = {
-        "zscore": "weights chosen on validation",
-        **dict.fromkeys(("gated", "stacked"), "learned on held-out folds of train"),
-    }.get(system.fusion, "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}")
+    if system.is_learned:
+        weight = "learned on held-out folds of train"
+    elif system.fusion == "zscore":
+        weight = "weights chosen on validation"
+    else:
+        weight = "alpha chosen on validation" if system.alpha is None else f"alpha {system.alpha}"
     return f"{', '.join(branches[:-1])} and {branches[-1]} fused by `{system.fusion}`, {weight}"

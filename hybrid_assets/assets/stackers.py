@@ -91,7 +91,6 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.stacker or StackerSettings()
     threshold = catalog.evaluation.relevance_threshold
-    candidates = f"candidates/{catalog.candidates_of(name)}"
 
     @incremental_asset(
         key=f"stackers/{name}",
@@ -99,11 +98,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         version="3",
         settings=[stacker, system.model_names, system.encoder_names, threshold],
         libraries=["lightgbm", "numpy"],
-        inputs={
-            "train_ratings": "train_ratings",
-            "candidates": candidates,
-            **{encoder: f"embeddings/{encoder}" for encoder in system.encoder_names},
-        },
+        inputs=_taught_by(name, catalog),
         kinds=frozenset({"lightgbm"}),
         tags=system_tags(name, system),
         description=(
@@ -111,12 +106,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             "scores and what is known of user and film, for candidates whose held-out ratings no branch has seen."
         ),
         columns={"ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged"},
-        lineage={
-            "ranker": [
-                (candidates, "hit"),
-                *((f"embeddings/{name}", "vector") for name in system.encoder_names),
-            ]
-        },
+        lineage={"ranker": _taught_by_columns(name, catalog)},
     )
     def ranker(
         step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
@@ -138,7 +128,6 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.stacker or StackerSettings()
     threshold = catalog.evaluation.relevance_threshold
-    candidates = f"candidates/{catalog.candidates_of(name)}"
     branches = [*system.model_names, *system.encoder_names]
 
     @incremental_asset(
@@ -147,11 +136,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         version="1",
         settings=[stacker.folds, stacker.seed, system.model_names, system.encoder_names, threshold],
         libraries=["numpy", "scipy"],
-        inputs={
-            "train_ratings": "train_ratings",
-            "candidates": candidates,
-            **{encoder: f"embeddings/{encoder}" for encoder in system.encoder_names},
-        },
+        inputs=_taught_by(name, catalog),
         tags=system_tags(name, system),
         description=(
             f"The learned gate of {name}: how much each branch counts, linear in how active the user, how often rated "
@@ -165,9 +150,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             "mean": "of the input over the candidates",
             "deviation": "of the input over the candidates",
         },
-        lineage={
-            "weight": [(candidates, "hit"), *((f"embeddings/{name}", "vector") for name in system.encoder_names)],
-        },
+        lineage={"weight": _taught_by_columns(name, catalog)},
     )
     def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
         taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
@@ -177,6 +160,21 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         return Computed(found, notes={"gate": markdown_table(shown)})
 
     return gate
+
+
+def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:
+    """What a system learns its fusion from: parameter name -> asset."""
+    embeddings = {encoder: f"embeddings/{encoder}" for encoder in catalog.systems[name].encoder_names}
+    return {
+        "train_ratings": "train_ratings",
+        "candidates": f"candidates/{catalog.candidates_of(name)}",
+        **embeddings,
+    }
+
+
+def _taught_by_columns(name: str, catalog: Catalog) -> list[tuple[str, str]]:
+    columns = {"train_ratings": "rating", "candidates": "hit"}
+    return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog).items()]
 
 
 def _with_texts(

@@ -72,7 +72,7 @@ def watch_sensor(files: Callable[[], list[Path]], *, job: Job, due: Due, seconds
         if reason:
             return dg.SkipReason(reason)
         keys = due(context.instance)
-        if not keys:  # by a command, say, that keeps its records elsewhere
+        if not keys:  # by a command, say, whose runs do not name the files that they are for
             context.update_cursor(json.dumps({"looks": looks, "digest": digest, "made": True}))
             return dg.SkipReason(MADE)
         tags = {RAW_TAG: digest, HOST_TAG: socket.gethostname()}

@@ -1,12 +1,14 @@
 """Dagster's own records: SQLite files in its home, or a PostgreSQL database.
 
-Belongs here: opening them, and saying what is wrong where that fails. Does not: running (running.py).
+Belongs here: opening them, saying what is wrong where that fails, what they know of assets. Does not: running
+(running.py), what they know of runs (automation.py, abandoned.py).
 """
 
 import fcntl
 import os
 import re
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -66,6 +68,12 @@ def open_records(home: Path) -> dg.DagsterInstance:
             f"{settings}: Dagster's records cannot be opened ({type(cause).__name__}: {reason}). {to_do}",
             allow_retries=False,
         ) from error
+
+
+def materialized(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> set[dg.AssetKey]:
+    """Those of the assets that Dagster knows to have been made."""
+    records = instance.get_asset_records(list(keys))
+    return {record.asset_entry.asset_key for record in records if record.asset_entry.last_materialization}
 
 
 def _try_writing(home: Path) -> None:

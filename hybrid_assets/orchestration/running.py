@@ -15,7 +15,7 @@ import dagster as dg
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
-from hybrid_assets.orchestration.records import open_records
+from hybrid_assets.orchestration.records import materialized, open_records
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -74,7 +74,7 @@ def run_in_process(
             else selection.resolve(definitions.resolve_asset_graph())
         )
         store: TableStore = (definitions.resources or {})["io_manager"]
-        keys = selected if force else due(recipes_of(definitions.assets or ()), store, selected, instance)
+        keys = selected if force else due(recipes_of(definitions), store, selected, materialized(instance, selected))
         computed, unchanged = [], len(selected) - len(keys)
         if not keys:
             return RunOutcome(True, time.monotonic() - started, (), unchanged, {})

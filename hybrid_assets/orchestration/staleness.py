@@ -6,7 +6,7 @@ Belongs here: that rule, once. Does not: computing, or showing the answer.
 
 import graphlib
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,9 +72,10 @@ class Verdict:
 RECIPES: "weakref.WeakKeyDictionary[dg.AssetsDefinition, Recipe]" = weakref.WeakKeyDictionary()
 
 
-def recipes_of(assets: Iterable[object]) -> dict[dg.AssetKey, Recipe]:
-    """The recipe of each asset; what else stands among a code location's assets has none."""
-    return {asset.key: RECIPES[asset] for asset in assets if isinstance(asset, dg.AssetsDefinition)}
+def recipes_of(definitions: dg.Definitions) -> dict[dg.AssetKey, Recipe]:
+    """The recipe of each asset."""
+    assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    return {asset.key: RECIPES[asset] for asset in assets}
 
 
 def beyond_this_gpu(recipes: Mapping[dg.AssetKey, Recipe], gib: float) -> dict[dg.AssetKey, str]:
@@ -168,7 +169,7 @@ def due(
     recipes: Mapping[dg.AssetKey, Recipe],
     store: TableStore,
     selected: Collection[dg.AssetKey],
-    instance: dg.DagsterInstance,
+    recorded: Collection[dg.AssetKey],
 ) -> list[dg.AssetKey]:
     """What a run of `selected` has to look at: what is not fresh, or unknown to Dagster.
 
@@ -176,10 +177,8 @@ def due(
         recipes: of the whole graph.
         store: where the tables are.
         selected: what is to be brought up to date.
-        instance: Dagster's records; what these do not know is looked at so that the UI shows it.
+        recorded: what Dagster has a record of; the rest is looked at so that its UI shows it.
     """
-    records = instance.get_asset_records(list(selected))
-    recorded = {record.asset_entry.asset_key for record in records if record.asset_entry.last_materialization}
     verdicts = judge(recipes, store, selected=selected)
     return [key for key in selected if verdicts[key].state != "fresh" or key not in recorded]
 

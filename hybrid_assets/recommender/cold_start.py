@@ -196,16 +196,13 @@ def with_intervals(
 
     The metrics share the resamples, and with one seed so do all systems with the same users. Null without a user.
     """
-    users = {name: len(of_users) for name, of_users in values.items()}
-    found: dict[str, float | int | None] = {"users": max(users.values())}
+    users = len(next(iter(values.values())))
+    found: dict[str, float | int | None] = {"users": users}
+    if users == 0:
+        return found | {f"{name}{end}": None for name in values for end in ("", "_low", "_high")}
     for name, of_users in values.items():
-        low, high = (
-            mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
-            if users[name]
-            else (None, None)
-        )
-        mean = float(of_users.mean()) if users[name] else None
-        found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
+        low, high = mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
+        found |= {name: float(of_users.mean()), f"{name}_low": low, f"{name}_high": high}
     return found
 
 

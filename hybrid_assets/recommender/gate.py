@@ -20,6 +20,8 @@ from hybrid_assets.recommender.towers import TowerPair
 ALWAYS = "always"
 INPUTS = (ALWAYS, "user_ratings", "film_ratings", "film_age", "disagreement")
 Matrix = npt.NDArray[np.float64]
+# l of the loss: so small that it decides only between weights that the ratings leave open.
+REGULARISATION = 1e-4
 
 
 def gate_inputs(features: Features, branches: Sequence[str]) -> Matrix:
@@ -40,18 +42,18 @@ def gate_inputs(features: Features, branches: Sequence[str]) -> Matrix:
     return np.stack(columns, axis=1).astype(np.float64)
 
 
-def train_gate(taught: pl.DataFrame, branches: Sequence[str], *, regularisation: float = 1e-4) -> pl.DataFrame:
+def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     """The gate that gives what was held out the highest likelihood among each user's candidates.
 
-    Minimises  -1/U sum over users u, hits i of u  log softmax_u(S)_i / |hits of u|  +  l |w|^2,  with S = sum_b g_b z_b
-    linear in w: a multinomial logit, strictly convex, so that there is one answer, which Newton's steps find.
+    Minimises  -1/U sum over users u, hits i of u  log softmax_u(S)_i / |hits of u|  +  l |w|^2,  with S = sum_b g_b z_b,
+    linear in w, and l = REGULARISATION: a multinomial logit, strictly convex, so that there is one answer, which
+    Newton's steps find.
     Source of the loss: Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (ListNet,
     top one). A gate over the branches is what the paper names as future work.
 
     Args:
         taught: `fold`, `user_id`, `hit` and features of examples (stacking.examples); a user's stand together.
         branches: names of the branches.
-        regularisation: l.
 
     Returns:
         `branch`, `input`, `weight`, and the `mean` and `deviation` that the input is centred and scaled by.
@@ -79,7 +81,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str], *, regularisation:
     starts = np.cumsum(sizes) - sizes
     hits = taught["hit"].to_numpy().astype(np.float64)
     target = hits / np.repeat(np.add.reduceat(hits, starts), sizes)
-    ridge = 2 * regularisation * len(sizes)
+    ridge = 2 * REGULARISATION * len(sizes)
 
     def log_softmax(weights: Matrix) -> Scores:
         scores = terms @ weights

@@ -17,7 +17,7 @@ def world(tmp_path):
 
 
 def states(world, **options):
-    recipes = recipes_of(world.assets())
+    recipes = recipes_of(dg.Definitions(assets=world.assets()))
     world.computed.clear()
     found = judge(recipes, TableStore(url=world.url), **options)
     assert world.computed == [], "asking computes nothing"

@@ -6,7 +6,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_stacking import known, tastes, texts
 
-from hybrid_assets.recommender.gate import ALWAYS, INPUTS, gate_inputs, gated_ranking, train_gate
+from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_ranking, train_gate
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.stacking import cross_folds, examples, with_contents
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
@@ -47,12 +47,12 @@ def scaled_inputs(taught: pl.DataFrame, gate: pl.DataFrame) -> np.ndarray:
 
 def test_of_two_candidates_each_it_is_a_logistic_regression():
     taught = drawn(400, 2)
-    gate = train_gate(taught, ["a", "b"], regularisation=0.01)
+    gate = train_gate(taught, ["a", "b"])
     inputs = scaled_inputs(taught, gate)
     terms = np.concatenate([inputs * taught[name].to_numpy()[:, None] for name in ("a.z", "b.z")], axis=1)
     difference = terms[1::2] - terms[::2]
     wins = taught["hit"].to_numpy()[1::2]
-    theirs = LogisticRegression(fit_intercept=False, C=1 / (2 * 0.01 * 400), tol=1e-10, max_iter=1000)
+    theirs = LogisticRegression(fit_intercept=False, C=1 / (2 * REGULARISATION * 400), tol=1e-10, max_iter=1000)
     theirs.fit(difference, wins)
     np.testing.assert_allclose(gate["weight"].to_numpy(), theirs.coef_[0], atol=1e-4)
 
