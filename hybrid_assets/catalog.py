@@ -372,6 +372,11 @@ class SystemSettings(Settings):
         return self.fusion in ("gated", "stacked")
 
     @property
+    def learning(self) -> StackerSettings:
+        """How it learns, if it does."""
+        return self.stacker or StackerSettings()
+
+    @property
     def kind(self) -> Literal["hybrid", "collaborative", "content"]:
         """What it is made of: models and encoders, models alone, or encoders alone."""
         if self.model_names and self.needed_encoders:
@@ -447,7 +452,7 @@ class Catalog(Settings):
         """The first system that learns from the same candidates as this one: they share them."""
 
         def drawn_from(system: SystemSettings) -> tuple[object, ...]:
-            stacker = system.stacker or StackerSettings()
+            stacker = system.learning
             return system.is_learned, system.model_names, stacker.folds, stacker.candidates, stacker.seed
 
         own = drawn_from(self.systems[name])
@@ -496,10 +501,9 @@ class Catalog(Settings):
                     f"systems.{name} is {system.fusion} and its model {read[0]} reads an encoder: candidates are made "
                     'from ratings alone; name the encoder beside other models, or take fusion = "zscore"'
                 )
-            stacker = system.stacker or StackerSettings()
-            if system.is_learned and stacker.candidates < self.evaluation.list_length:
+            if system.is_learned and system.learning.candidates < self.evaluation.list_length:
                 raise ValueError(
-                    f"systems.{name}.stacker.candidates ({stacker.candidates}) must be at least "
+                    f"systems.{name}.stacker.candidates ({system.learning.candidates}) must be at least "
                     f"evaluation.list_length ({self.evaluation.list_length})"
                 )
         for name, model in self.models.items():
@@ -517,10 +521,10 @@ class Catalog(Settings):
             )
         for name in self.cold_start.systems:
             references.append(("cold_start.systems", name, self.systems))
-            if name in self.systems and self.systems[name].is_learned:
+            if name in self.systems and self.systems[name].rerank:
                 raise ValueError(
-                    f"cold_start.systems: {name} is {self.systems[name].fusion}, and has learnt from the users and "
-                    'movies that are held out; name systems of another fusion, such as "zscore"'
+                    f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
+                    "systems without `rerank`"
                 )
         for setting, target, entries in references:
             if target not in entries:

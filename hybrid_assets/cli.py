@@ -284,7 +284,7 @@ def recommend(
             if ratings is not None
             else newcomer_queries.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
         )
-        found = newcomer_queries.newcomer_recommendations(store, catalog, system, loaded, own, k, why)
+        found = newcomer_queries.newcomer_recommendations(catalog, loaded, own, k, why)
         name = f"{len(own)} ratings of {ratings.name if ratings else 'yours'}"
     shown = Table(title=escape(f"{name}, {system}"), title_justify="left")
     shown.add_column("#", justify="right")

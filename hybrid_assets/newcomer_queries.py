@@ -4,23 +4,32 @@ Belongs here: loading a system for newcomers, reading and asking for ratings. Do
 titles and reasons (queries.py), printing (cli.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.factors import fold_in_model
-from hybrid_assets.assets.scores import chosen_weights, weighs_branches
-from hybrid_assets.catalog import Catalog
+from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering, weighs_branches
+from hybrid_assets.assets.stackers import learned_asset, learned_fusion
+from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
 from hybrid_assets.recommender.fold_in import FOLD_INS
-from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking, newcomer_system
-from hybrid_assets.recommender.systems import score_table
+from hybrid_assets.recommender.newcomers import (
+    NewcomerSystem,
+    learned_newcomer_system,
+    newcomer_ranking,
+    newcomer_system,
+    reordered,
+)
+from hybrid_assets.recommender.stacking_context import film_years, films_of
+from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
+from hybrid_assets.recommender.towers import Ids, Vectors
 
 # What a newcomer is called in the tables of one list.
 NEWCOMER = 0
@@ -29,8 +38,6 @@ NEWCOMER = 0
 def refusal(catalog: Catalog, system: str) -> str:
     """Why a system cannot rank for newcomers; "" where it can."""
     settings = catalog.systems[system]
-    if settings.fusion not in PROFILE_READING:
-        return f"its fusion {settings.fusion!r} has to know a user's history in the data"
     without = [name for name in settings.model_names if catalog.models[name].algorithm not in FOLD_INS]
     return f"{', '.join(without)} cannot take in a new user without being trained again" if without else ""
 
@@ -49,7 +56,24 @@ def best_system(store: TableStore, catalog: Catalog) -> str:
     return str(able[0])
 
 
-def load_system(store: TableStore, catalog: Catalog, system: str) -> NewcomerSystem:
+@dataclass(frozen=True)
+class Loaded:
+    """A materialized system, loaded for any number of newcomers.
+
+    Attributes:
+        settings: of the system.
+        system: what ranks.
+        vectors: branch -> its movies and their vectors.
+        titles: movie -> its title.
+    """
+
+    settings: SystemSettings
+    system: NewcomerSystem
+    vectors: Mapping[str, tuple[Ids, Vectors]]
+    titles: Mapping[int, str]
+
+
+def load_system(store: TableStore, catalog: Catalog, system: str) -> Loaded:
     """A materialized system, loaded for any number of newcomers.
 
     Raises:
@@ -70,32 +94,53 @@ def load_system(store: TableStore, catalog: Catalog, system: str) -> NewcomerSys
     for name in settings.model_names:
         pair = model_towers(table(store, f"factors/{name}"), "train")
         models[name] = (fold_in_model(catalog.models[name], threshold, pair, train), pair)
+    embeddings = {
+        name: ids_and_vectors(table(store, f"embeddings/{name}").collect(), "movie_id")
+        for name in settings.encoder_names
+    }
+    if settings.is_learned:
+        loaded = learned_newcomer_system(
+            models,
+            embeddings,
+            films_of(train, film_years(table(store, "movies").collect()), threshold),
+            learned_fusion(settings, table(store, learned_asset(system, settings)).collect()),
+            size=settings.learning.candidates,
+            explained=explained_ranks(settings, catalog.evaluation.list_length),
+        )
+    else:
+        loaded = newcomer_system(
+            models,
+            embeddings,
+            candidates(train).item_ids,
+            fusion=settings.fusion,
+            weights=_weights(store, system, settings),
+            threshold=threshold,
+        )
+    if settings.rerank:
+        by = settings.rerank.encoder
+        reorder = reordering(settings.rerank, candidates(train), table(store, f"embeddings/{by}") if by else None)
+        loaded = reordered(loaded, reorder, catalog.evaluation.list_length)
+    vectors = {name: (pair.item_ids, pair.item_vectors) for name, (_, pair) in models.items()} | embeddings
+    return Loaded(settings, loaded, vectors, titles_of(store))
+
+
+def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[float, ...] | None:
     numbers = {}
     if weighs_branches(settings):
         key = dg.AssetKey(["scores", system])
         store.scan(key)  # says how to build it, where it is not there
         stamp = store.stamp(key)
         numbers = dict(stamp.numbers) if stamp else {}
-    return newcomer_system(
-        models,
-        {
-            name: ids_and_vectors(table(store, f"embeddings/{name}").collect(), "movie_id")
-            for name in settings.encoder_names
-        },
-        train["movie_id"].unique(maintain_order=True).to_numpy(),
-        fusion=settings.fusion,
-        weights=chosen_weights(settings, numbers),
-        threshold=threshold,
-    )
+    return chosen_weights(settings, numbers)
 
 
 def newcomer_recommendations(
-    store: TableStore, catalog: Catalog, system: str, loaded: NewcomerSystem, ratings: pl.DataFrame, k: int, why: bool
+    catalog: Catalog, loaded: Loaded, ratings: pl.DataFrame, k: int, why: bool
 ) -> list[Recommendation]:
     """The list of somebody who rated `movie_id`, `rating`, `timestamp`; what they rated is left out."""
     own = ratings.with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
-    scores = score_table(*newcomer_ranking(loaded, own, k))
-    return explained(store, catalog, catalog.systems[system], scores, own if why else None)
+    scores = score_table(*newcomer_ranking(loaded.system, own, k))
+    return explained(catalog, loaded.settings, scores, loaded.titles, own if why else None, loaded.vectors.__getitem__)
 
 
 def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataFrame:
@@ -105,7 +150,7 @@ def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataF
         BadInput: the file cannot be used; the message names the row and the field.
     """
     titles = titles_of(store)
-    ratings = read_own_ratings(path, lambda title: find_title(titles, title), catalog.rating_range)
+    ratings = read_own_ratings(path, lambda title: find_title(titles, title), _now(store), catalog.rating_range)
     check_references(ratings, table(store, "movies").collect(), path)
     return ratings
 
@@ -141,9 +186,14 @@ def ratings_by_asking(
     if not stars:
         raise NotFound("a list needs at least one rated movie; type a title, then its stars")
     return pl.DataFrame(
-        {"movie_id": list(stars), "rating": list(stars.values()), "timestamp": 0},
+        {"movie_id": list(stars), "rating": list(stars.values()), "timestamp": _now(store)},
         schema={"movie_id": pl.Int64, "rating": pl.Float32, "timestamp": pl.Int64},
     )
+
+
+def _now(store: TableStore) -> int:
+    """The time of the last rating: whoever does not say when they rated comes at the end of the data."""
+    return int(table(store, "train_ratings").select(pl.col("timestamp").max()).collect().item())
 
 
 def _stars(text: str, low: float, high: float) -> float | None:

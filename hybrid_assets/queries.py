@@ -5,9 +5,10 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -99,14 +100,27 @@ def recommendations(
     if scores.is_empty():
         raise NotFound(f"user {user} has no list; {_some_users(store)}")
     train = table(store, "train_ratings").filter(pl.col("user_id") == user).collect() if why else None
-    return explained(store, catalog, settings, scores, train)
+    return explained(catalog, settings, scores, titles_of(store), train, partial(item_vectors, store, settings))
 
 
 def explained(
-    store: TableStore, catalog: Catalog, settings: SystemSettings, scores: pl.DataFrame, ratings: pl.DataFrame | None
+    catalog: Catalog,
+    settings: SystemSettings,
+    scores: pl.DataFrame,
+    titles: Mapping[int, str],
+    ratings: pl.DataFrame | None,
+    vectors_of: Callable[[str], tuple[Ids, Vectors]],
 ) -> list[Recommendation]:
-    """One person's rows of a score table with their titles, and with reasons where that person's ratings are given."""
-    titles = titles_of(store)
+    """One person's rows of a score table with their titles, and with reasons where that person's ratings are given.
+
+    Args:
+        catalog: whose scores they are.
+        settings: of the system.
+        scores: the rows.
+        titles: movie -> its title.
+        ratings: `movie_id` and `rating` of that person; None: without reasons.
+        vectors_of: branch -> its movies and their vectors.
+    """
     branches = [column.removeprefix("part_") for column in scores.columns if column.startswith("part_")]
     closest: dict[str, list[tuple[str, ...]]] = {branch: [()] * scores.height for branch in branches}
     if ratings is not None:
@@ -114,14 +128,13 @@ def explained(
         liked = ratings.filter(pl.col("rating") >= threshold)["movie_id"].to_numpy()
         listed = scores["movie_id"].to_numpy()
         for branch in branches:
-            is_model = branch in settings.model_names
             if branch not in (*settings.model_names, *settings.encoder_names):
                 continue  # the context of a learned fusion has no vectors
-            if is_model and catalog.models[branch].algorithm == "most_popular":
+            if branch in settings.model_names and catalog.models[branch].algorithm == "most_popular":
                 continue  # the same list for everybody: nothing the user liked had a part in it
-            vectors = _item_vectors(store, branch, is_model=is_model)
             closest[branch] = [
-                tuple(titles[movie] for movie in movies) for movies in closest_liked(*vectors, listed, liked, REASONS)
+                tuple(titles[movie] for movie in movies)
+                for movies in closest_liked(*vectors_of(branch), listed, liked, REASONS)
             ]
     return [
         Recommendation(
@@ -146,7 +159,7 @@ def _number(value: float) -> float | None:
 
 def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[tuple[int, str, float]]:
     """The k movies whose documents are closest to a movie's: id, title, cosine."""
-    ids, cosines = nearest(*_item_vectors(store, encoder, is_model=False), movie, k)
+    ids, cosines = nearest(*_embeddings(store, encoder), movie, k)
     titles = titles_of(store)
     return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
 
@@ -253,11 +266,16 @@ def titles_of(store: TableStore) -> dict[int, str]:
     return {movie: title or f"(movie {movie}, without a title)" for movie, title in movies.iter_rows()}
 
 
-def _item_vectors(store: TableStore, branch: str, *, is_model: bool) -> tuple[Ids, Vectors]:
-    if is_model:
-        pair = model_towers(table(store, f"factors/{branch}"), "train")
-        return pair.item_ids, pair.item_vectors
-    return ids_and_vectors(table(store, f"embeddings/{branch}").collect(), "movie_id")
+def item_vectors(store: TableStore, settings: SystemSettings, branch: str) -> tuple[Ids, Vectors]:
+    """The movies of a system's branch and their vectors, as stored."""
+    if branch in settings.encoder_names:
+        return _embeddings(store, branch)
+    pair = model_towers(table(store, f"factors/{branch}"), "train")
+    return pair.item_ids, pair.item_vectors
+
+
+def _embeddings(store: TableStore, encoder: str) -> tuple[Ids, Vectors]:
+    return ids_and_vectors(table(store, f"embeddings/{encoder}").collect(), "movie_id")
 
 
 def _some_users(store: TableStore) -> str:

@@ -8,29 +8,47 @@ from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.queries import NotFound
 
 
-def test_a_stacked_system_names_one_that_can(built):
-    with pytest.raises(NotFound, match=r"stacked_minilm cannot rank for somebody.*take --system \w+"):
-        newcomer_queries.load_system(built.store, built.catalog, "stacked_minilm")
-    best = newcomer_queries.best_system(built.store, built.catalog)
-    assert built.catalog.systems[best].fusion != "stacked"
+def test_the_best_system_of_the_leaderboard_ranks_for_newcomers(built):
+    board = built.table("leaderboard")
+    assert newcomer_queries.best_system(built.store, built.catalog) == board["system"][0]
+
+
+def test_a_model_without_a_fold_in_names_a_system_that_can(built):
+    with pytest.raises(NotFound, match=r"lightgcn cannot rank for somebody.*trained again; take --system \w+"):
+        newcomer_queries.load_system(built.store, built.catalog, "lightgcn")
 
 
 @pytest.mark.parametrize(
-    "system", ["most_popular", "mf_minilm", "mf_minilm_notebook", "content_minilm", "models_minilm"]
+    "system",
+    [
+        "most_popular",
+        "mf_minilm",
+        "mf_minilm_notebook",
+        "content_minilm",
+        "models_minilm",
+        "stacked_minilm",
+        "gated_minilm",
+        "ease_diverse",
+        "ease_less_popular",
+    ],
 )
 def test_a_user_who_comes_anew_with_the_same_ratings_is_listed_unrated_movies_with_reasons(built, system):
     train = built.table("train_ratings")
     user = train["user_id"][0]
     own = train.filter(pl.col("user_id") == user).select("movie_id", "rating", "timestamp")
     loaded = newcomer_queries.load_system(built.store, built.catalog, system)
-    listed = newcomer_queries.newcomer_recommendations(built.store, built.catalog, system, loaded, own, 5, why=True)
+    listed = newcomer_queries.newcomer_recommendations(built.catalog, loaded, own, 5, why=True)
     assert [entry.rank for entry in listed] == [1, 2, 3, 4, 5]
     assert not {entry.movie_id for entry in listed} & set(own["movie_id"])
     settings = built.catalog.systems[system]
     for entry in listed:
-        assert [reason.branch for reason in entry.reasons] == [*settings.model_names, *settings.encoder_names]
+        context = ["context"] if settings.fusion == "stacked" else []
+        rerank = ["rerank"] if settings.rerank else []
+        branches = [*settings.model_names, *settings.encoder_names, *context, *rerank]
+        assert [reason.branch for reason in entry.reasons] == branches
         assert sum(reason.part for reason in entry.reasons) == pytest.approx(entry.score, abs=1e-5)
-    if system in ("most_popular", "content_minilm"):  # whose user vectors are no result of a descent
+    # whose user vectors are no result of a descent
+    if system in ("most_popular", "content_minilm", "ease_diverse", "ease_less_popular"):
         stored = built.table(f"scores/{system}").filter(pl.col("user_id") == user).sort("rank").head(5)
         assert [entry.movie_id for entry in listed] == stored["movie_id"].to_list()
 
@@ -44,7 +62,8 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
     read = [newcomer_queries.ratings_of_file(built.store, built.catalog, path) for path in (by_id, by_title)]
     assert read[0].equals(read[1])
     assert read[0]["movie_id"].to_list() == movies["movie_id"].to_list()
-    assert read[0]["timestamp"].to_list() == [0, 0, 0]
+    last = built.table("train_ratings")["timestamp"].max()
+    assert read[0]["timestamp"].to_list() == [last] * 3, "who does not say when comes at the end of the data"
 
 
 @pytest.mark.parametrize(

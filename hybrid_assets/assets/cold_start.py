@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, weighs_branches
+from hybrid_assets.assets.stackers import learn, learned_fusion, with_texts
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.cold_start import (
     ColdSplit,
     cold_candidates,
@@ -25,7 +28,9 @@ from hybrid_assets.recommender.cold_start import (
 from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.metrics import Values
-from hybrid_assets.recommender.newcomers import newcomer_system
+from hybrid_assets.recommender.newcomers import learned_newcomer_system, newcomer_system
+from hybrid_assets.recommender.stacking import LearnedFusion
+from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
@@ -59,6 +64,8 @@ COLUMNS = {
     "state": '"measured", or why not',
 }
 Embedded = Mapping[str, tuple[Ids, Vectors]]
+# The branches' weights, or what was learned.
+FusedBy: TypeAlias = Sequence[float] | LearnedFusion | None
 
 
 def cold_start_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -73,7 +80,9 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
     # whose weights validation chose: the lists' table knows them
     weighed = [name for name, system in systems.items() if weighs_branches(system)]
+    learned = {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     used = {ALGORITHMS[model.algorithm][1] for model in models.values()} - {None}
+    used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(
         key="cold_start",
@@ -93,8 +102,15 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "test_ratings": "test_ratings",
             **{f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in encoders},
             **{f"scores_{name}": f"scores/{name}" for name in weighed},
+            **({"movies": "movies"} if learned else {}),
+            **{f"candidates_{name}": asset for name, asset in learned.items()},
         },
-        optional=[*(f"embeddings_{encoder}" for encoder in encoders), *(f"scores_{name}" for name in weighed)],
+        parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
+        optional=[
+            *(f"embeddings_{encoder}" for encoder in encoders),
+            *(f"scores_{name}" for name in weighed),
+            *(f"candidates_{name}" for name in learned),
+        ],
         description=(
             f"NDCG@{evaluation.k} and recall@{evaluation.k} on cold start: {settings.movies:.0%} of the movies and "
             f"{settings.users:.0%} of the users leave train, the models are fitted on the rest. Movies: who finds the "
@@ -122,10 +138,11 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         step: Step, train_ratings: pl.LazyFrame, test_ratings: pl.LazyFrame, **tables: pl.LazyFrame | None
     ) -> Computed:
         train, test = train_ratings.collect(), test_ratings.collect()
+        users = drawn_ids(train["user_id"].unique().sort().to_numpy(), settings.users, settings.seed)
         split = cold_split(
             train,
             test,
-            users=drawn_ids(train["user_id"].unique().sort().to_numpy(), settings.users, settings.seed),
+            users=users,
             movies=drawn_ids(train["movie_id"].unique().sort().to_numpy(), settings.movies, catalog.pairs.seed),
             seed=settings.seed,
         )
@@ -134,19 +151,29 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         for name, model in models.items():
             step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
             fitted[name] = fit_model(model, threshold, split.warm)
+        here = {name: table for name, table in tables.items() if table is not None}
         embedded = {
-            encoder: ids_and_vectors(table.collect(), "movie_id")
+            encoder: ids_and_vectors(here[f"embeddings_{encoder}"].collect(), "movie_id")
             for encoder in encoders
-            if (table := tables[f"embeddings_{encoder}"]) is not None
+            if f"embeddings_{encoder}" in here
         }
-        held = _HeldOut(catalog, split, fitted, embedded)
+        films = films_of(split.warm, film_years(here["movies"].collect()), threshold) if learned else None
+        held = _HeldOut(catalog, split, fitted, embedded, films)
         rows = []
         for name, system in systems.items():
-            stamp = step.store.stamp(dg.AssetKey(["scores", name])) if name in weighed else None
-            missing = _why_missing(name, system, embedded, weights_known=stamp is not None or name not in weighed)
-            weights = None if missing else chosen_weights(system, stamp.numbers if stamp else {})
-            rows += _movie_rows(name, system, held, weights, missing)
-            rows += _people_rows(name, system, held, weights, missing)
+            missing = _why_missing(name, system, catalog, tables)
+            fused_by: FusedBy = None
+            if not missing and system.is_learned:
+                taught = here[f"candidates_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
+                texts = {encoder: here[f"embeddings_{encoder}"] for encoder in system.encoder_names}
+                step.say(f"{name}: learning from those who are not held out")
+                with_all = with_texts(taught, train, texts, system.learning, threshold)
+                fused_by = learned_fusion(system, learn(system, with_all, step.say))
+            elif not missing:
+                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if name in weighed else None
+                fused_by = chosen_weights(system, stamp.numbers if stamp else {})
+            rows += _movie_rows(name, system, held, fused_by, missing)
+            rows += _people_rows(name, system, held, fused_by, missing)
         figures = pl.DataFrame(rows, schema=SCHEMA)
         shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
         return Computed(
@@ -163,34 +190,36 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors."""
+    """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors, and
+    what the other ratings tell of films, where a system has learnt from that."""
 
     catalog: Catalog
     split: ColdSplit
     fitted: Mapping[str, TowerPair]
     embedded: Embedded
+    films: Films | None
 
 
-def _why_missing(name: str, system: SystemSettings, embedded: Embedded, *, weights_known: bool) -> str:
-    without = [encoder for encoder in system.encoder_names if encoder not in embedded]
+def _why_missing(name: str, system: SystemSettings, catalog: Catalog, tables: Mapping[str, pl.LazyFrame | None]) -> str:
+    without = [encoder for encoder in system.encoder_names if tables[f"embeddings_{encoder}"] is None]
     if without:
         return f"not materialized: hybrid-assets backfill {' '.join(without)}"
-    return "" if weights_known else f"scores/{name} is not materialized: hybrid-assets run"
+    needed = f"candidates/{catalog.candidates_of(name)}" if system.is_learned else f"scores/{name}"
+    parameter = f"candidates_{name}" if system.is_learned else f"scores_{name}"
+    return f"{needed} is not materialized: hybrid-assets run" if tables.get(parameter, "") is None else ""
 
 
 def _movie_rows(
-    name: str,
-    system: SystemSettings,
-    held: _HeldOut,
-    weights: Sequence[float] | None,
-    missing: str,
+    name: str, system: SystemSettings, held: _HeldOut, fused_by: FusedBy, missing: str
 ) -> list[dict[str, object]]:
     """Both sets of candidates."""
     catalog, split = held.catalog, held.split
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.k
     learnt = catalog.cold_start.movies > catalog.pairs.cold_share and _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
-    if state:
+    if system.is_learned:
+        state = state or "what it has learnt holds for movies that somebody rated"
+    if state or isinstance(fused_by, LearnedFusion):
         return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
     nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
     towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
@@ -201,18 +230,14 @@ def _movie_rows(
     rows = []
     for candidates in ("cold", "all"):
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
-        branches = system_branches(towers, pool, system.fusion, weights)
+        branches = system_branches(towers, pool, system.fusion, fused_by)
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
         rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
     return rows
 
 
 def _people_rows(
-    name: str,
-    system: SystemSettings,
-    held: _HeldOut,
-    weights: Sequence[float] | None,
-    missing: str,
+    name: str, system: SystemSettings, held: _HeldOut, fused_by: FusedBy, missing: str
 ) -> list[dict[str, object]]:
     """Every number of known ratings."""
     catalog, split, fitted = held.catalog, held.split, held.fitted
@@ -228,14 +253,15 @@ def _people_rows(
         state = str(error)
     if state:
         return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
-    loaded = newcomer_system(
-        folds_in,
-        {encoder: held.embedded[encoder] for encoder in system.encoder_names},
-        split.warm["movie_id"].unique(maintain_order=True).to_numpy(),
-        fusion=system.fusion,
-        weights=weights,
-        threshold=threshold,
-    )
+    embedded = {encoder: held.embedded[encoder] for encoder in system.encoder_names}
+    if isinstance(fused_by, LearnedFusion):
+        assert held.films
+        loaded = learned_newcomer_system(
+            folds_in, embedded, held.films, fused_by, size=system.learning.candidates, explained=0
+        )
+    else:
+        warm = split.warm["movie_id"].unique(maintain_order=True).to_numpy()
+        loaded = newcomer_system(folds_in, embedded, warm, fusion=system.fusion, weights=fused_by, threshold=threshold)
     rows = []
     for known in numbers_known:
         values = user_cold(

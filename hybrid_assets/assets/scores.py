@@ -1,21 +1,21 @@
 """towers -> scores/<system>: the ranked lists of every user, one asset for each system of the catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.stackers import content_towers, learned_asset, system_tags
-from hybrid_assets.catalog import Catalog, RerankSettings, StackerSettings, SystemSettings
+from hybrid_assets.assets.stackers import content_towers, learned_asset, learned_fusion, system_tags
+from hybrid_assets.catalog import Catalog, RerankSettings, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
-from hybrid_assets.recommender.gate import gated_ranking
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
-from hybrid_assets.recommender.stacking import stacked_ranking
-from hybrid_assets.recommender.stacking_features import CONTEXT, Known, film_years
+from hybrid_assets.recommender.stacking import learned_ranking
+from hybrid_assets.recommender.stacking_context import CONTEXT, film_years
+from hybrid_assets.recommender.stacking_features import known_from
 from hybrid_assets.recommender.systems import (
     Candidates,
     candidates,
@@ -119,7 +119,8 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
             branches = _branches(step, system, catalog, train, pool, tables, numbers, notes)
             ranking = rank(branches, pool.seen, evaluation.list_length, progress=step.progress("users"))
         if system.rerank:
-            ranking = _reranked(system.rerank, ranking, pool, tables)
+            reorder = reordering(system.rerank, pool, tables.get(f"embeddings_{system.rerank.encoder}"))
+            ranking = reorder(ranking)
         table = score_table(ranking, pool)
         return Computed(table, {"users": table["user_id"].n_unique(), **numbers}, notes)
 
@@ -185,27 +186,38 @@ def _weight_names(system: SystemSettings) -> list[str]:
 
 
 def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
-    threshold = catalog.evaluation.relevance_threshold
-    embeddings = {encoder: tables[f"embeddings_{encoder}"] for encoder in system.encoder_names}
-    known = Known(
+    threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.list_length
+    known = known_from(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
         film_years(tables["movies"].collect()),
         threshold,
+        content_towers(train, {it: tables[f"embeddings_{it}"] for it in system.encoder_names}, threshold),
     )
-    size = (system.stacker or StackerSettings()).candidates
-    contents, learned = content_towers(train, embeddings, threshold), tables["learned"].collect()
-    k = catalog.evaluation.list_length
-    if system.fusion == "gated":
-        return gated_ranking(learned, known, contents, size, k)
-    return stacked_ranking(learned["ranker"].to_list(), known, contents, size, k, explained=EXPLAINED)
+    fusion = learned_fusion(system, tables["learned"].collect())
+    return learned_ranking(fusion, known, system.learning.candidates, k, explained=explained_ranks(system, k))
 
 
-def _reranked(rerank: RerankSettings, ranking: Ranking, pool: Candidates, tables: Tables) -> Ranking:
-    if rerank.method == "popularity":
-        return less_popular(ranking, np.bincount(pool.seen[1], minlength=len(pool.item_ids)), rerank.weight)
-    embeddings = ids_and_vectors(tables[f"embeddings_{rerank.encoder}"].collect(), "movie_id")
-    return mmr(ranking, align(*embeddings, pool.item_ids, missing="refuse"), rerank.weight)
+def explained_ranks(system: SystemSettings, k: int) -> int:
+    """How far down lists of k the parts of a learned score are told."""
+    return EXPLAINED if system.fusion == "stacked" else k
+
+
+def reordering(
+    rerank: RerankSettings, pool: Candidates, embeddings: pl.LazyFrame | None
+) -> Callable[[Ranking], Ranking]:
+    """What puts lists into another order.
+
+    Args:
+        rerank: how.
+        pool: the candidates, and what everybody rated.
+        embeddings: of the encoder that it goes by, where it goes by any.
+    """
+    if embeddings is None:
+        counts = np.bincount(pool.seen[1], minlength=len(pool.item_ids))
+        return lambda ranking: less_popular(ranking, counts, rerank.weight)
+    vectors = align(*ids_and_vectors(embeddings.collect(), "movie_id"), pool.item_ids, missing="refuse")
+    return lambda ranking: mmr(ranking, vectors, rerank.weight)
 
 
 def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, TowerPair]:

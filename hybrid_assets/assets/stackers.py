@@ -3,7 +3,7 @@
 Systems of the same models share their candidates: a changed text fits no model again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import dagster as dg
 import polars as pl
@@ -12,9 +12,18 @@ from hybrid_assets.assets.factors import ALGORITHMS, fit_model
 from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.gate import train_gate
-from hybrid_assets.recommender.stacking import cross_folds, examples, importances, train_ranker, with_contents
-from hybrid_assets.recommender.stacking_features import Known, centred_content, feature_names, film_years
+from hybrid_assets.recommender.gate import gated_fusion, train_gate
+from hybrid_assets.recommender.stacking import (
+    LearnedFusion,
+    cross_folds,
+    examples,
+    importances,
+    stacked_fusion,
+    train_ranker,
+    with_contents,
+)
+from hybrid_assets.recommender.stacking_context import film_years
+from hybrid_assets.recommender.stacking_features import centred_content, feature_names, known_from
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import TowerPair
 from hybrid_assets.reporting.markdown import markdown_table
@@ -37,7 +46,7 @@ def learned_asset(name: str, system: SystemSettings) -> str:
 
 def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
-    stacker = system.stacker or StackerSettings()
+    stacker = system.learning
     threshold = catalog.evaluation.relevance_threshold
     models = {model: catalog.models[model] for model in system.model_names}
     used = {ALGORITHMS[settings.algorithm][1] for settings in models.values()} - {None}
@@ -77,9 +86,8 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             step.say(f"fold {held_out + 1} of {stacker.folds}: fitting {', '.join(models)}")
             rest = train.filter(pl.Series(fold != held_out))
             fitted = {model: fit_model(settings, threshold, rest) for model, settings in models.items()}
-            taught = examples(
-                Known(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), stacker.candidates
-            )
+            known = known_from(rest, fitted, years, threshold)
+            taught = examples(known, train.filter(pl.Series(fold == held_out)), stacker.candidates)
             tables.append(taught.select(pl.lit(held_out, pl.UInt8).alias("fold"), pl.all()))
         table = pl.concat(tables)
         return Computed(table, {"candidates": table.height, "hits": int(table["hit"].sum())})
@@ -89,7 +97,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
 
 def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
-    stacker = system.stacker or StackerSettings()
+    stacker = system.learning
     threshold = catalog.evaluation.relevance_threshold
 
     @incremental_asset(
@@ -111,24 +119,18 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     def ranker(
         step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
     ) -> Computed:
-        taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
-        names = feature_names(system.model_names, system.encoder_names)
-        of_trees = stacker.model_dump(exclude={"folds", "candidates", "rankers", "seed"})
-        rankers = []
-        for place in range(stacker.rankers):
-            step.say(f"ranker {place + 1} of {stacker.rankers}: training on {taught.height:,} candidates")
-            rankers.append(train_ranker(taught, names, seed=stacker.seed + place, **of_trees))
-        gains = importances(rankers).head(15).rename({"gain": "share of the gain"})
-        return Computed(pl.DataFrame({"ranker": rankers}), notes={"importance": markdown_table(gains)})
+        taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
+        found = learn(system, taught, step.say)
+        gains = importances(found["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
+        return Computed(found, notes={"importance": markdown_table(gains)})
 
     return ranker
 
 
 def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
-    stacker = system.stacker or StackerSettings()
+    stacker = system.learning
     threshold = catalog.evaluation.relevance_threshold
-    branches = [*system.model_names, *system.encoder_names]
 
     @incremental_asset(
         key=f"gates/{name}",
@@ -153,9 +155,8 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         lineage={"weight": _taught_by_columns(name, catalog)},
     )
     def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
-        taught = _with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
-        step.say(f"learning from {taught.height:,} candidates")
-        found = train_gate(taught, branches)
+        taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
+        found = learn(system, taught, step.say)
         shown = found.pivot("input", index="branch", values="weight")
         return Computed(found, notes={"gate": markdown_table(shown)})
 
@@ -177,14 +178,14 @@ def _taught_by_columns(name: str, catalog: Catalog) -> list[tuple[str, str]]:
     return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog).items()]
 
 
-def _with_texts(
+def with_texts(
     taught: pl.DataFrame,
     train: pl.DataFrame,
     embeddings: Mapping[str, pl.LazyFrame],
     stacker: StackerSettings,
     threshold: float,
 ) -> pl.DataFrame:
-    """Candidates of all folds with what the texts tell of them."""
+    """Candidates of all folds, a table candidates/<system>, with what the texts tell of them."""
     if not embeddings:
         return taught
     fold = cross_folds(train, stacker.folds, stacker.seed)
@@ -194,6 +195,28 @@ def _with_texts(
         of_fold = taught.filter(pl.col("fold") == held_out)
         parts.append(with_contents(of_fold, rest, content_towers(rest, embeddings, threshold), threshold))
     return pl.concat(parts)
+
+
+def learn(system: SystemSettings, taught: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
+    """What a system learns from candidates `with_texts`: the table of its `learned_asset`."""
+    if system.fusion == "gated":
+        say(f"learning from {taught.height:,} candidates")
+        return train_gate(taught, [*system.model_names, *system.encoder_names])
+    stacker = system.learning
+    names = feature_names(system.model_names, system.encoder_names)
+    of_trees = stacker.model_dump(exclude={"folds", "candidates", "rankers", "seed"})
+    rankers = []
+    for place in range(stacker.rankers):
+        say(f"ranker {place + 1} of {stacker.rankers}: training on {taught.height:,} candidates")
+        rankers.append(train_ranker(taught, names, seed=stacker.seed + place, **of_trees))
+    return pl.DataFrame({"ranker": rankers})
+
+
+def learned_fusion(system: SystemSettings, learned: pl.DataFrame) -> LearnedFusion:
+    """The fusion that a system's `learned_asset` holds."""
+    if system.fusion == "gated":
+        return gated_fusion(learned, [*system.model_names, *system.encoder_names])
+    return stacked_fusion(learned["ranker"].to_list(), system.model_names, system.encoder_names)
 
 
 def system_tags(name: str, system: SystemSettings) -> dict[str, str]:

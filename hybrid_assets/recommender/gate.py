@@ -1,20 +1,18 @@
 """A learned gate: how much each branch counts for a candidate, by what is known of its user and film.
 
 The score of a candidate is the sum over branches b of g_b(x) z_b, with z_b the branch's standardised score and
-g_b(x) = w_b . x linear in a few known numbers x. Belongs here: what the gate sees, training it, ranking with it. Does
+g_b(x) = w_b . x linear in a few known numbers x. Belongs here: what the gate sees, training it, scoring by it. Does
 not: candidates and their features (stacking_features.py), trees (stacking.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.ranking import Ranking
-from hybrid_assets.recommender.stacking import Features, Scores, learned_ranking
-from hybrid_assets.recommender.stacking_features import CONTEXT, Known
-from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.stacking import Features, LearnedFusion, Scores
+from hybrid_assets.recommender.stacking_context import CONTEXT
 
 # What the gate sees of a candidate, each but the first centred and scaled to 1 over what it was trained on.
 ALWAYS = "always"
@@ -45,8 +43,8 @@ def gate_inputs(features: Features, branches: Sequence[str]) -> Matrix:
 def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     """The gate that gives what was held out the highest likelihood among each user's candidates.
 
-    Minimises  -1/U sum over users u, hits i of u  log softmax_u(S)_i / |hits of u|  +  l |w|^2,  with S = sum_b g_b z_b,
-    linear in w, and l = REGULARISATION: a multinomial logit, strictly convex, so that there is one answer, which
+    Minimises  -1/U sum over users u, hits i of u  log softmax_u(S)_i / |hits of u|  +  l |w|^2,  with S = sum_b g_b z_b
+    linear in w and l = REGULARISATION: a multinomial logit, strictly convex, so that there is one answer, which
     Newton's steps find.
     Source of the loss: Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (ListNet,
     top one). A gate over the branches is what the paper names as future work.
@@ -114,23 +112,19 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def gated_ranking(gate: pl.DataFrame, known: Known, contents: Mapping[str, TowerPair], size: int, k: int) -> Ranking:
-    """The k best of each user's candidates by the gate; the part of a branch is g_b(x) z_b.
+def gated_fusion(gate: pl.DataFrame, branches: Sequence[str]) -> LearnedFusion:
+    """The gate's score, and what each branch adds to it: g_b(x) z_b.
 
     Args:
         gate: what `train_gate` returned.
-        known: ratings and models of the fold that is ranked.
-        contents: its content branches by name.
-        size: candidates of each user, at least k.
-        k: length of the lists.
+        branches: names of the branches, models first.
 
     Raises:
         ValueError: the gate was trained on other branches.
     """
-    branches = [*known.models, *contents]
     trained_on = gate["branch"].unique(maintain_order=True).to_list()
-    if trained_on != branches:
-        raise ValueError(f"the gate knows the branches {trained_on}, expected {branches}; train it again")
+    if trained_on != list(branches):
+        raise ValueError(f"the gate knows the branches {trained_on}, expected {list(branches)}; train it again")
     weights = gate["weight"].to_numpy().reshape(len(branches), len(INPUTS))
     mean, deviation = (gate[name].to_numpy()[: len(INPUTS)] for name in ("mean", "deviation"))
 
@@ -142,7 +136,7 @@ def gated_ranking(gate: pl.DataFrame, known: Known, contents: Mapping[str, Tower
         total: Scores = np.sum(list(shares(features).values()), axis=0)
         return total
 
-    return learned_ranking(known, contents, size, k, score=score, shares=shares, explained=k)
+    return LearnedFusion(tuple(branches), score, shares)
 
 
 def _scaled(inputs: Matrix, mean: Matrix, deviation: Matrix) -> Matrix:

@@ -5,6 +5,7 @@ Belongs here: folds, examples, training, ranking with each branch's share. Does 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,10 +13,10 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.ranking import Index, Ranking
+from hybrid_assets.recommender.stacking_context import CONTEXT, Feature
 from hybrid_assets.recommender.stacking_features import (
-    CONTEXT,
-    Feature,
     Known,
+    aligned,
     candidate_blocks,
     content_features,
     feature_names,
@@ -55,8 +56,8 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
         `user_id`, `movie_id`, `hit` (1 where the held-out ratings like the film, else 0), a column a feature; a user's
         candidates stand together.
     """
-    pool = candidates(known.ratings)
-    liked = held_out.filter(pl.col("rating") >= known.threshold)
+    pool = known.pool
+    liked = held_out.filter(pl.col("rating") >= known.films.threshold)
     rows = positions(pool.user_ids, liked["user_id"].to_numpy())
     items = positions(pool.item_ids, liked["movie_id"].to_numpy())
     width = len(pool.item_ids)
@@ -82,7 +83,7 @@ def with_contents(
         positions(ids, taught[name].to_numpy())
         for ids, name in ((pool.user_ids, "user_id"), (pool.item_ids, "movie_id"))
     )
-    return taught.with_columns(**content_features(ratings, contents, threshold)(users, items))
+    return taught.with_columns(**content_features(ratings, pool, aligned(contents, pool), threshold)(users, items))
 
 
 def train_ranker(
@@ -161,10 +162,25 @@ def importances(rankers: Sequence[str]) -> pl.DataFrame:
     )
 
 
-def stacked_ranking(
-    rankers: Sequence[str], known: Known, contents: Mapping[str, TowerPair], size: int, k: int, explained: int
-) -> Ranking:
-    """The k best of each user's candidates by the rankers' mean score, and what each branch adds to the first ones.
+@dataclass(frozen=True)
+class LearnedFusion:
+    """How candidates are scored by what was learned.
+
+    Attributes:
+        branches: the models, then the encoders, that it was trained on.
+        score: features of some candidates -> (rows,).
+        shares: the same -> branch, or another part of the score -> (rows,), which sum to the score.
+        parts: names of the shares that are not a branch's.
+    """
+
+    branches: tuple[str, ...]
+    score: Callable[[Features], Scores]
+    shares: Callable[[Features], Mapping[str, Scores]]
+    parts: tuple[str, ...] = ()
+
+
+def stacked_fusion(rankers: Sequence[str], models: Sequence[str], contents: Sequence[str]) -> LearnedFusion:
+    """The rankers' mean score, and what each branch adds to it.
 
     The part of a branch is the sum of its features' contributions (TreeSHAP: Lundberg et al., "From local
     explanations to global understanding with explainable AI for trees", 2020), that of CONTEXT the sum of the others
@@ -172,18 +188,14 @@ def stacked_ranking(
 
     Args:
         rankers: what `train_ranker` returned, at least one.
-        known: ratings and models of the fold that is ranked.
-        contents: its content branches by name (`centred_content`).
-        size: candidates of each user, at least k.
-        k: length of the lists.
-        explained: of how many, at least 1 and from the first on, the parts are computed (they cost more than the
-            ranking); the parts of the others are NaN.
+        models: names of the collaborative branches.
+        contents: names of the content branches.
 
     Raises:
         ValueError: a ranker was trained on other features.
     """
     boosters = [_booster(text) for text in rankers]
-    names = feature_names(list(known.models), list(contents))
+    names = feature_names(models, contents)
     for booster in boosters:
         if booster.feature_name() != names:
             raise ValueError(
@@ -202,45 +214,38 @@ def stacked_ranking(
         parts = {name: found[:, :-1][:, owner == name].sum(axis=1) for name in dict.fromkeys(owner.tolist())}
         return parts | {CONTEXT: parts[CONTEXT] + found[:, -1]}
 
-    return learned_ranking(known, contents, size, k, score=score, shares=shares, parts=[CONTEXT], explained=explained)
+    return LearnedFusion((*models, *contents), score, shares, (CONTEXT,))
 
 
-def learned_ranking(
-    known: Known,
-    contents: Mapping[str, TowerPair],
-    size: int,
-    k: int,
-    *,
-    score: Callable[[Features], Scores],
-    shares: Callable[[Features], Mapping[str, Scores]],
-    parts: Sequence[str] = (),
-    explained: int,
-) -> Ranking:
-    """The k best of each user's candidates by a learned score. Equal scores keep the order of the models' z-sum.
+def learned_ranking(fusion: LearnedFusion, known: Known, size: int, k: int, *, explained: int) -> Ranking:
+    """The k best of each user's candidates by a learned fusion. Equal scores keep the order of the models' z-sum.
 
     Args:
-        known: ratings and models of the fold that is ranked.
-        contents: its content branches by name (`centred_content`).
-        size: candidates of each user, at least k.
+        fusion: what was learned.
+        known: who gets a list, and what is known then.
+        size: candidates of each user; a list is no longer.
         k: length of the lists.
-        score: features of some candidates -> (rows,).
-        shares: the same -> part -> (rows,), which sum to the score.
-        parts: names of the shares that are not a branch's.
-        explained: of how many, from the first on, the shares are asked for; those of the others are NaN.
+        explained: of how many, from the first on, the parts of the score are computed (by trees they cost more than
+            the ranking); those of the others are NaN.
+
+    Raises:
+        ValueError: it was trained on other branches.
     """
-    branches = [*known.models, *contents]
-    pool = candidates(known.ratings)
+    branches = (*known.models, *known.contents)
+    if fusion.branches != branches:
+        raise ValueError(f"what was learned knows the branches {fusion.branches}, expected {branches}; train it again")
+    pool = known.pool
     users = len(pool.user_ids)
     listed = np.full((users, k), -1, dtype=np.int64)
     fused = np.full((users, k), -np.inf, dtype=np.float32)
     own = {name: np.full((users, k), np.nan, dtype=np.float32) for name in branches}
-    adds = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, *parts)}
-    texts = content_features(known.ratings, contents, known.threshold)
+    adds = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, *fusion.parts)}
+    texts = content_features(known.ratings, pool, known.contents, known.films.threshold)
     for block in candidate_blocks(known, size):
         if len(block.users) == 0:
             continue
         features = block.features | texts(block.users, block.items)
-        scores = score(features)
+        scores = fusion.score(features)
         order = np.lexsort((-scores, block.users))
         counts = np.bincount(block.users, minlength=users)
         place = np.arange(len(order)) - (np.cumsum(counts) - counts)[block.users[order]]
@@ -251,9 +256,10 @@ def learned_ranking(
         for name in branches:
             own[name][row, place] = features[f"{name}.score"][order]
         first = place < explained
-        told = shares({name: values[order[first]] for name, values in features.items()})
-        for name, values in told.items():
-            adds[name][row[first], place[first]] = values
+        if first.any():
+            told = fusion.shares({name: values[order[first]] for name, values in features.items()})
+            for name, values in told.items():
+                adds[name][row[first], place[first]] = values
     return Ranking(listed, fused, own, adds)
 
 

@@ -226,3 +226,13 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
         *("scores/popular_minilm", "user_metrics/popular_minilm", "metrics/popular_minilm"),
         *("leaderboard", "comparisons", "strata", "report"),
     }
+
+
+def test_cold_start_judges_a_learned_system_on_new_people_alone(built):
+    rows = built.table("cold_start").filter(pl.col("system") == "stacked_minilm")
+    people, movies = rows.filter(pl.col("protocol") == "people"), rows.filter(pl.col("protocol") == "movies")
+    assert people["state"].unique().to_list() == ["measured"]
+    assert people["known"].to_list() == [1, 3, 5, 10]
+    assert movies["state"].unique().to_list() == ["what it has learnt holds for movies that somebody rated"]
+    others = built.table("cold_start").filter(pl.col("protocol") == "people", pl.col("state") == "measured")
+    assert others["users"].n_unique() == 1, "all systems are judged by the same people"

@@ -6,10 +6,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_stacking import known, tastes, texts
 
-from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_ranking, train_gate
+from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.stacking import cross_folds, examples, with_contents
+from hybrid_assets.recommender.stacking import cross_folds, examples, learned_ranking, with_contents
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
+
+BRANCHES = ["ease", "noise", "text"]
 
 
 def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:
@@ -97,13 +99,17 @@ def test_it_finds_what_was_held_out_and_its_parts_sum_to_its_scores():
     ratings = tastes()
     fold = cross_folds(ratings, 5, seed=9)
     train, test = ratings.filter(pl.Series(fold != 0)), ratings.filter(pl.Series(fold == 0))
-    gate = train_gate(taught_on(train), ["ease", "noise", "text"])
-    assert gate.equals(train_gate(taught_on(train), ["ease", "noise", "text"]))
-    ranking = gated_ranking(gate, known(train), texts(train), 30, 10)
+    gate = train_gate(taught_on(train), BRANCHES)
+    assert gate.equals(train_gate(taught_on(train), BRANCHES))
+
+    def lists(by: pl.DataFrame):
+        return learned_ranking(gated_fusion(by, BRANCHES), known(train, texts(train)), 30, 10, explained=10)
+
+    ranking = lists(gate)
     pool = candidates(train)
     users, relevant = relevant_items(test, pool, 4.0)
     blind = gate.with_columns(weight=pl.when(pl.col("branch") == "noise").then(1.0).otherwise(0.0))
-    guessed = gated_ranking(blind, known(train), texts(train), 30, 10)
+    guessed = lists(blind)
     assert ndcg(ranking.items[users], relevant).mean() > 2 * ndcg(guessed.items[users], relevant).mean()
     table = score_table(ranking, pool)
     parts = table.select(pl.sum_horizontal("part_ease", "part_noise", "part_text")).to_series()
@@ -113,8 +119,8 @@ def test_it_finds_what_was_held_out_and_its_parts_sum_to_its_scores():
 
 def test_a_gate_of_other_branches_and_nothing_to_learn_from_are_refused():
     ratings = tastes()
-    gate = train_gate(taught_on(ratings), ["ease", "noise", "text"])
+    gate = train_gate(taught_on(ratings), BRANCHES)
     with pytest.raises(ValueError, match="train it again"):
-        gated_ranking(gate, known(ratings), {}, 30, 10)
+        gated_fusion(gate, ["ease", "noise"])
     with pytest.raises(ValueError, match="nothing to learn from"):
-        train_gate(taught_on(ratings).clear(), ["ease", "noise", "text"])
+        train_gate(taught_on(ratings).clear(), BRANCHES)

@@ -10,21 +10,26 @@ from hybrid_assets.recommender.stacking import (
     cross_folds,
     examples,
     importances,
-    stacked_ranking,
+    learned_ranking,
+    stacked_fusion,
     train_ranker,
     with_contents,
 )
-from hybrid_assets.recommender.stacking_features import (
+from hybrid_assets.recommender.stacking_context import (
     CONTEXT,
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
+    film_years,
+    in_sequence,
+)
+from hybrid_assets.recommender.stacking_features import (
     Known,
+    aligned,
     candidate_blocks,
     centred_content,
     content_features,
     feature_names,
-    film_years,
-    in_sequence,
+    known_from,
 )
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 from hybrid_assets.recommender.towers import TowerPair
@@ -69,8 +74,8 @@ def noise(ratings: pl.DataFrame) -> TowerPair:
     return TowerPair(*sides[0], *sides[1])
 
 
-def known(ratings: pl.DataFrame) -> Known:
-    return Known(ratings, {"ease": model(ratings), "noise": noise(ratings)}, years(ratings), 4.0)
+def known(ratings: pl.DataFrame, contents: dict[str, TowerPair] | None = None) -> Known:
+    return known_from(ratings, {"ease": model(ratings), "noise": noise(ratings)}, years(ratings), 4.0, contents)
 
 
 def texts(ratings: pl.DataFrame) -> dict[str, TowerPair]:
@@ -88,6 +93,10 @@ def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> list[str]:
         parts.append(taught.with_columns(fold=pl.lit(part)))
     names = feature_names(["ease", "noise"], ["text"] if with_texts else [])
     return [train_ranker(pl.concat(parts), names, **SMALL | {"seed": seed, "row_share": 0.8}) for seed in (1, 2)]
+
+
+def listed(rankers: list[str], of: Known, explained: int = 10):
+    return learned_ranking(stacked_fusion(rankers, ["ease", "noise"], []), of, 30, 10, explained=explained)
 
 
 def test_every_rating_is_held_out_once_and_users_are_dealt_out_evenly():
@@ -121,7 +130,7 @@ def test_the_context_of_a_candidate_by_hand():
         orient="row",
     )
     ids = pl.DataFrame({"movie_id": [10, 11, 20], "year": [2000.0, 1990.0, 2010.0]})
-    (block,) = candidate_blocks(Known(ratings, {"m": noise(ratings)}, ids, 4.0), 10)
+    (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, ids, 4.0), 10)
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
     assert list(block.features) == feature_names(["m"], [])
@@ -184,9 +193,9 @@ def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
     assert gains["ease.score"] + gains["ease.z"] > 2 * (gains["noise.score"] + gains["noise.z"])
     pool = candidates(train)
     users, relevant = relevant_items(test, pool, 4.0)
-    stacked = stacked_ranking(text, known(train), {}, 30, 10, explained=10)
-    deaf = Known(train, {"ease": noise(train), "noise": noise(train)}, years(train), 4.0)
-    blind = stacked_ranking(text, deaf, {}, 30, 10, explained=1)
+    stacked = listed(text, known(train))
+    deaf = known_from(train, {"ease": noise(train), "noise": noise(train)}, years(train), 4.0)
+    blind = listed(text, deaf, explained=1)
     assert ndcg(stacked.items[users], relevant).mean() > 2 * ndcg(blind.items[users], relevant).mean()
 
 
@@ -195,22 +204,20 @@ def test_the_same_examples_give_the_same_text_and_lists():
     first, second = trained(ratings), trained(ratings)
     assert first == second
     assert first[0] != first[1], "draws of their own"
-    one, two = (stacked_ranking(texts, known(ratings), {}, 30, 10, explained=10) for texts in (first, second))
+    one, two = (listed(texts, known(ratings)) for texts in (first, second))
     assert one.items.tobytes() == two.items.tobytes()
     assert one.scores.tobytes() == two.scores.tobytes()
 
 
 def test_parts_sum_to_the_score_and_lists_descend():
     ratings = tastes()
-    table = score_table(
-        stacked_ranking(trained(ratings), known(ratings), {}, 30, 10, explained=10), candidates(ratings)
-    )
+    table = score_table(listed(trained(ratings), known(ratings)), candidates(ratings))
     assert table.columns[4:] == ["score_ease", "part_ease", "score_noise", "part_noise", f"part_{CONTEXT}"]
     parts = table.select(pl.sum_horizontal(pl.col("^part_.*$"))).to_series()
     assert (parts - table["score"]).abs().max() < 1e-5
-    first = score_table(
-        stacked_ranking(trained(ratings), known(ratings), {}, 30, 10, explained=3), candidates(ratings)
-    ).with_columns(pl.col("rank").le(3).alias("explained"))
+    first = score_table(listed(trained(ratings), known(ratings), explained=3), candidates(ratings)).with_columns(
+        pl.col("rank").le(3).alias("explained")
+    )
     assert first["movie_id"].equals(table["movie_id"])
     assert first.select((pl.col("^part_.*$").is_nan() != pl.col("explained")).all()).row(0) == (True, True, True)
     assert table.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
@@ -218,8 +225,13 @@ def test_parts_sum_to_the_score_and_lists_descend():
 
 def test_other_features_than_it_was_trained_on_are_refused():
     ratings = tastes()
+    rankers = trained(ratings)
     with pytest.raises(ValueError, match="train it again"):
-        stacked_ranking(trained(ratings), known(ratings), texts(ratings), 30, 10, explained=10)
+        stacked_fusion(rankers, ["ease", "noise"], ["text"])
+    with pytest.raises(ValueError, match="train it again"):
+        learned_ranking(
+            stacked_fusion(rankers, ["ease", "noise"], []), known(ratings, texts(ratings)), 30, 10, explained=1
+        )
 
 
 def test_nothing_to_learn_from_says_what_to_do():
@@ -232,7 +244,7 @@ def test_nothing_to_learn_from_says_what_to_do():
 def test_what_texts_tell_of_a_candidate_by_hand_and_in_whatever_block_its_user_is():
     ratings = tastes(users=150)
     pool, (text,) = candidates(ratings), texts(ratings).values()
-    features = content_features(ratings, {"text": text}, 4.0)
+    features = content_features(ratings, pool, aligned({"text": text}, pool), 4.0)
     users = np.repeat(np.arange(150), 60)
     items = np.tile(np.arange(60), 150)
     found = features(users, items)
@@ -250,7 +262,8 @@ def test_what_texts_tell_of_a_candidate_by_hand_and_in_whatever_block_its_user_i
     some = np.array([5, 64 * 60, 64 * 60 + 1, 8999])
     for name, values in features(users[some], items[some]).items():
         np.testing.assert_allclose(values, found[name][some], rtol=1e-6)
-    nobody = content_features(ratings.with_columns(rating=pl.lit(1.0)), {"text": text}, 4.0)(users[:3], items[:3])
+    disliked = ratings.with_columns(rating=pl.lit(1.0))
+    nobody = content_features(disliked, pool, aligned({"text": text}, pool), 4.0)(users[:3], items[:3])
     assert np.isnan(nobody["text.closest"]).all()
 
 

@@ -1,0 +1,234 @@
+"""What a learned fusion knows of a candidate beside its branches: counts, means, years and times of film and user.
+
+Belongs here: these numbers, from ratings. Does not: candidates and the branches' scores (stacking_features.py),
+learning from them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hybrid_assets.recommender.models.interactions import first_appearance
+from hybrid_assets.recommender.ranking import Index
+from hybrid_assets.recommender.systems import Candidates
+from hybrid_assets.recommender.towers import Ids, positions
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+# A value a candidate.
+Feature: TypeAlias = npt.NDArray[np.float32]
+Numbers: TypeAlias = npt.NDArray[np.float64]
+
+# What the ranker knows of user and film beside the branches; its share of a score is named so too.
+CONTEXT = "context"
+YEAR_SECONDS = 365.25 * 86400
+# Ratings that pull a film's mean to the mean of all.
+PRIOR_RATINGS = 5.0
+# Films that many users rated one soon after the other: how fast that fades with the films between, where it ends, and
+# the powers of a film's number of ratings that it is divided by, of the film rated and of the candidate.
+SEQUENCE_DECAY = 5.0
+SEQUENCE_LAGS = 20
+SEQUENCE_POWERS = (0.7, 0.3)
+
+_FILM = ("ratings", "likes", "mean", "residual", "spread", "year")
+_USER = ("user_ratings", "user_liked", "user_mean", "user_spread", "user_days", "user_year", "user_popularity")
+_PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after", "in_sequence")
+CONTEXT_FEATURES: Sequence[str] = tuple(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR))
+
+
+@dataclass(frozen=True)
+class Films:
+    """What everybody's ratings tell of the films.
+
+    Attributes:
+        item_ids: (films,) that somebody rated, in order of first appearance.
+        threshold: a rating of at least this is liked.
+        numbers: (films, 6): ratings, likes, mean (drawn to the mean of all), mean of rating less its user's mean (drawn
+            to 0), variance, and year, NaN where it is not known.
+        first: (films,) time of the first rating.
+        times: (n,) film and time of each rating in one number, index * span + (time - origin), ascending.
+        span: more than the seconds from the first of all ratings to the last.
+        origin: time of the first of all ratings.
+        sequence: (films, films), `in_sequence`.
+    """
+
+    item_ids: Ids
+    threshold: float
+    numbers: Numbers
+    first: Index
+    times: Index
+    span: int
+    origin: int
+    sequence: "csr_matrix"
+
+
+def film_years(movies: pl.DataFrame) -> pl.DataFrame:
+    """`movie_id` and `year`, the last bracketed four digits at the end of `title`; null without.
+
+    >>> film_years(pl.DataFrame({"movie_id": [1, 2], "title": ["2001 (1968)", "Heat"]}))["year"].to_list()
+    [1968.0, None]
+    """
+    return movies.select("movie_id", pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Float64).alias("year"))
+
+
+def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Films:
+    """What everybody's ratings tell of the films.
+
+    Args:
+        ratings: `user_id`, `movie_id`, `rating`, `timestamp`.
+        years: `movie_id`, `year`; null where it is not known.
+        threshold: a rating of at least this is liked.
+    """
+    stars = pl.col("rating").cast(pl.Float64)
+    item_ids = first_appearance(ratings["movie_id"].to_numpy())
+    rated = ratings.select("user_id", "movie_id", "timestamp", stars).with_columns(
+        (pl.col("rating") - pl.col("rating").mean().over("user_id")).alias("residual")
+    )
+    mean = rated["rating"].mean()
+    of_films = (
+        pl.DataFrame({"movie_id": item_ids})
+        .join(
+            rated.group_by("movie_id").agg(
+                pl.len().cast(pl.Float64).alias("ratings"),
+                (pl.col("rating") >= threshold).sum().cast(pl.Float64).alias("likes"),
+                ((pl.col("rating").sum() + PRIOR_RATINGS * pl.lit(mean)) / (pl.len() + PRIOR_RATINGS)).alias("mean"),
+                (pl.col("residual").sum() / (pl.len() + PRIOR_RATINGS)).alias("residual"),
+                pl.col("rating").var(ddof=0).alias("spread"),
+                pl.col("timestamp").min().alias("first"),
+            ),
+            on="movie_id",
+            how="left",
+            maintain_order="left",
+        )
+        .join(years, on="movie_id", how="left", maintain_order="left")
+    )
+    times = rated["timestamp"].to_numpy().astype(np.int64)
+    origin, span = int(times.min()), int(times.max() - times.min()) + 2
+    owners = rated["user_id"].to_numpy()
+    users = positions(first_appearance(owners), owners)
+    items = positions(item_ids, rated["movie_id"].to_numpy())
+    return Films(
+        item_ids,
+        threshold,
+        of_films.select(_FILM).to_numpy().astype(np.float64),
+        of_films["first"].to_numpy().astype(np.int64),
+        np.sort(items * span + (times - origin)),
+        span,
+        origin,
+        in_sequence(users, items, times, len(item_ids)),
+    )
+
+
+def context_features(
+    films: Films, ratings: pl.DataFrame, pool: Candidates
+) -> Callable[[Index, Index], dict[str, Feature]]:
+    """What is known of some users and films, and of the two together.
+
+    How often, how well and how differently the film is rated, and its year; how much, how well and for how long the
+    user rated, how old and how popular films; how often the film was rated around the user's time, how old it was then,
+    and how long after the user's last rating it was first rated; how close in the order of their ratings others rated
+    it to the user's films.
+
+    Args:
+        films: of everybody's ratings.
+        ratings: `user_id`, `movie_id`, `rating`, `timestamp` of the pool's users, at least one of each. A film that is
+            not among `films` counts, with no year and no popularity.
+        pool: the users, and the films in the order of `films`.
+
+    Returns:
+        (rows,) user index and (rows,) item index -> feature -> (rows,), the CONTEXT_FEATURES in their order.
+    """
+    from scipy.sparse import csr_matrix
+
+    place = positions(films.item_ids, ratings["movie_id"].to_numpy())
+    here = place >= 0
+    year, popularity = (
+        pl.Series(np.where(here, films.numbers[place, _FILM.index(name)], np.nan)).fill_nan(None)
+        for name in ("year", "ratings")
+    )
+    stars = pl.col("rating").cast(pl.Float64)
+    own = pl.DataFrame({"user_id": pool.user_ids}).join(
+        ratings.with_columns(stars, year.alias("year"), popularity.log1p().alias("popularity"))
+        .group_by("user_id")
+        .agg(
+            pl.len().cast(pl.Float64).alias("user_ratings"),
+            (pl.col("rating") >= films.threshold).mean().alias("user_liked"),
+            pl.col("rating").mean().alias("user_mean"),
+            pl.col("rating").std(ddof=0).alias("user_spread"),
+            ((pl.col("timestamp").max() - pl.col("timestamp").min()) / 86400).alias("user_days"),
+            pl.col("year").mean().alias("user_year"),
+            pl.col("popularity").mean().alias("user_popularity"),
+            pl.col("timestamp").min().alias("first"),
+            pl.col("timestamp").median().alias("median"),
+            pl.col("timestamp").max().alias("last"),
+        ),
+        on="user_id",
+        how="left",
+        maintain_order="left",
+    )
+    numbers = own.select(_USER).to_numpy().astype(np.float64)
+    first, last = (own[name].to_numpy().astype(np.int64) for name in ("first", "last"))
+    median = own["median"].to_numpy().astype(np.float64)
+    rows = positions(pool.user_ids, ratings["user_id"].to_numpy())[here]
+    rated = csr_matrix((np.ones(len(rows)), (rows, place[here])), shape=(len(pool.user_ids), len(films.item_ids)))
+    half = int(YEAR_SECONDS / 2)
+
+    def features(users: Index, items: Index) -> dict[str, Feature]:
+        born = films.numbers[items, _FILM.index("year")]
+        begin, end = first[users], last[users]
+        listed, row = np.unique(users, return_inverse=True)
+        pair = [
+            _rated_between(films, items, begin - half, end + half),
+            _rated_between(films, items, begin - 4 * half, end + 4 * half),
+            _rated_between(films, items, np.full(len(items), films.origin), end),
+            1970 + end / YEAR_SECONDS - born,
+            1970 + median[users] / YEAR_SECONDS - born,
+            (films.first[items] - end) / YEAR_SECONDS,
+            (rated[listed] @ films.sequence).toarray()[row, items],
+        ]
+        columns = (*films.numbers[items].T, *numbers[users].T, *pair)
+        return {name: column.astype(np.float32) for name, column in zip(CONTEXT_FEATURES, columns, strict=True)}
+
+    return features
+
+
+def _rated_between(films: Films, items: Index, low: Index, high: Index) -> Index:
+    """How many ratings each film has from `low` to `high`."""
+    first, last = (items * films.span + (times - films.origin).clip(0, films.span - 1) for times in (low, high + 1))
+    return np.asarray(np.searchsorted(films.times, last) - np.searchsorted(films.times, first))
+
+
+def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "csr_matrix":
+    """How often users rated item i soon before or after item j: (items, items), symmetric but for the division.
+
+    Entry (j, i) = sum over users of exp(-d / SEQUENCE_DECAY) / (n_j^a n_i^b), d <= SEQUENCE_LAGS how many ratings i and
+    j are apart in the order of the user's, n the item's ratings plus PRIOR_RATINGS, (a, b) = SEQUENCE_POWERS. Of
+    equally old ratings the given order counts.
+
+    Args:
+        users: (n,) user index of each rating.
+        items: (n,) item index.
+        times: (n,) when.
+        item_count: how many items there are.
+    """
+    from scipy.sparse import csr_matrix, diags
+
+    order = np.lexsort((times, users))
+    users, items = users[order], items[order]
+    pairs = []
+    for lag in range(1, min(SEQUENCE_LAGS, len(users) - 1) + 1):
+        same = users[lag:] == users[:-lag]
+        weight = np.full(int(same.sum()), np.exp(-lag / SEQUENCE_DECAY))
+        pairs.append((items[:-lag][same], items[lag:][same], weight))
+    if not pairs:
+        return csr_matrix((item_count, item_count))
+    first, second, weights = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    near = csr_matrix((weights, (first, second)), shape=(item_count, item_count))
+    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
+    of_rated, of_candidate = (diags(ratings**-power) for power in SEQUENCE_POWERS)
+    return csr_matrix(of_rated @ (near + near.T) @ of_candidate)
