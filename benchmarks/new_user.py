@@ -7,21 +7,32 @@ bare product of a vector and the same item vectors and its top 25. Usage: python
 import os
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import polars as pl
 import torch
 
 from hybrid_assets.assets.factors import fit_model, fold_in_model
-from hybrid_assets.catalog import load_catalog
-from hybrid_assets.datasets.reading import find_table, read_ratings
+from hybrid_assets.assets.stackers import learn, learned_fusion
+from hybrid_assets.catalog import Catalog, SystemSettings, load_catalog
+from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
+from hybrid_assets.model_settings import PmfSettings
 from hybrid_assets.recommender.fold_in import UserOf
-from hybrid_assets.recommender.newcomers import newcomer_ranking, newcomer_system
+from hybrid_assets.recommender.learned_newcomers import (
+    learned_newcomer_system,
+    leave_out,
+    newcomer_examples,
+    with_newcomer_contents,
+)
+from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
-from hybrid_assets.recommender.towers import TowerPair, Vectors
+from hybrid_assets.recommender.stacking import LearnedFusion
+from hybrid_assets.recommender.stacking_context import film_years, films_of
+from hybrid_assets.recommender.systems import candidates
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 
 K, THRESHOLD, KNOWN, REPEATS = 25, 4.0, 20, 51
 GOAL_MS = 50.0
@@ -31,17 +42,12 @@ TEXT_DIMENSIONS = 384
 
 def main() -> None:
     """Measure and print."""
-    train = _train()
-    item_ids = train["movie_id"].unique(maintain_order=True).to_numpy()
+    train, movies = _tables()
+    item_ids = candidates(train).item_ids
     own = train.filter(pl.col("user_id") == train["user_id"][0]).head(KNOWN)
     catalog = load_catalog()
-    models: dict[str, tuple[UserOf, TowerPair]] = {}
-    for name in ("most_popular", "pmf", "ease", "ease_liked", "als", "als_liked", "user_knn"):
-        settings = catalog.models[name]
-        if name == "pmf":  # speed does not depend on the values of the factors: few epochs are enough
-            settings = settings.model_copy(update={"epochs": 5})
-        pair = fit_model(settings, THRESHOLD, train)
-        models[name] = (fold_in_model(settings, THRESHOLD, pair, train), pair)
+    stacked = catalog.systems["stacked_minilm"]
+    models = _fitted(catalog, ("most_popular", "pmf", *stacked.model_names), train)
     texts = np.random.default_rng(0).normal(size=(len(item_ids), TEXT_DIMENSIONS)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
     print(f"{train.height:,} ratings, {len(item_ids):,} movies, {own.height} known, {torch.get_num_threads()} threads")
@@ -51,23 +57,69 @@ def main() -> None:
         ("pmf and texts", ("pmf",), True),
         ("four models and texts", ("ease", "ease_liked", "als", "als_liked"), True),
     ):
-        chosen = {name: models[name] for name in names}
         system = newcomer_system(
-            chosen,
+            {name: models[name] for name in names},
             {"texts": (item_ids, texts)} if with_texts else {},
             item_ids,
             fusion="zscore" if len(names) + with_texts > 1 else "convex",
-            alpha=None,
             weights=None,
             threshold=THRESHOLD,
         )
-        taken, cpu = _milliseconds(lambda system=system: newcomer_ranking(system, own, K))  # type: ignore[misc]
-        floor, _ = _milliseconds(_bare({branch.name: branch.item_vectors for branch in system.branches}))
-        print(f"{title:24}{taken:8.2f}{cpu:8.2f}{floor:11.2f}{taken / floor:8.1f}")
+        _row(title, system, own, [*(models[name][1].item_vectors for name in names), *([texts] * with_texts)])
+    years = film_years(movies)
+    fusion = _learned(catalog, stacked, train, years, {"minilm": (item_ids, texts)})
+    of_stacked = {name: models[name] for name in stacked.model_names}
+    system = learned_newcomer_system(
+        of_stacked,
+        {"minilm": (item_ids, texts)},
+        films_of(train, years, THRESHOLD),
+        few=fusion,
+        many=fusion,
+        most_few=KNOWN,
+        size=stacked.learning.candidates,
+        explained=0,
+    )
+    _row("stacked_minilm", system, own, [*(pair.item_vectors for _, pair in of_stacked.values()), texts])
     print(f"goal: under {GOAL_MS:g} ms")
 
 
-def _train() -> pl.DataFrame:
+def _fitted(catalog: Catalog, names: Iterable[str], train: pl.DataFrame) -> dict[str, tuple[UserOf, TowerPair]]:
+    models = {}
+    for name in names:
+        settings = catalog.models[name]
+        if isinstance(settings, PmfSettings):  # speed does not depend on the values of the factors
+            settings = settings.model_copy(update={"epochs": 5})
+        pair = fit_model(settings, THRESHOLD, train)
+        models[name] = (fold_in_model(settings, THRESHOLD, pair, train), pair)
+    return models
+
+
+def _learned(
+    catalog: Catalog,
+    system: SystemSettings,
+    train: pl.DataFrame,
+    years: pl.DataFrame,
+    embeddings: dict[str, tuple[Ids, Vectors]],
+) -> LearnedFusion:
+    """As many trees as the system's, taught by newcomers with as many ratings as are known here."""
+    learning = system.learning
+    left_out = leave_out(train, learning.newcomers, learning.seed)
+    assert left_out
+    films = films_of(left_out.warm, years, THRESHOLD)
+    models = _fitted(catalog, system.model_names, left_out.warm)
+    taught = newcomer_examples(models, films, left_out, KNOWN, learning.candidates)
+    taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD)
+    table = learn(system, taught.with_columns(fold=pl.lit(learning.folds)), lambda told: None, for_users=False)
+    return learned_fusion(system, table)
+
+
+def _row(title: str, system: NewcomerSystem, own: pl.DataFrame, item_vectors: list[Vectors]) -> None:
+    taken, cpu = _milliseconds(lambda: system(own, K))
+    floor, _ = _milliseconds(_bare(item_vectors))
+    print(f"{title:24}{taken:8.2f}{cpu:8.2f}{floor:11.2f}{taken / floor:8.1f}")
+
+
+def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     shared = project_folder().parent / "shared" / "data" / "ml-latest-small"
     environment = dict(os.environ)
     if shared.exists():
@@ -75,12 +127,12 @@ def _train() -> pl.DataFrame:
     name = "ml-latest-small" if "HYBRID_ML_LATEST_SMALL" in environment else "sample"
     folder = locate(name, cache=raw_cache(), environment=environment, on_progress=lambda done, total: None, say=print)
     print(f"dataset {name}")
-    ratings = read_ratings(find_table(folder, "ratings"))
-    return split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)[0]
+    ratings, movies = read_ratings(find_table(folder, "ratings")), read_movies(find_table(folder, "movies"))
+    return split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)[0], movies
 
 
-def _bare(item_vectors: Mapping[str, Vectors]) -> Callable[[], object]:
-    tables = [torch.from_numpy(vectors) for vectors in item_vectors.values()]
+def _bare(item_vectors: list[Vectors]) -> Callable[[], object]:
+    tables = [torch.from_numpy(vectors) for vectors in item_vectors]
     users = [torch.ones(table.shape[1]) for table in tables]
 
     def scores_and_top() -> object:

@@ -302,8 +302,12 @@ class StackerSettings(Settings):
     """Share of the rows that each tree sees."""
     rankers: Annotated[int, Field(ge=1)] = 3
     """How many rankers are trained, each with draws of its own; their scores are averaged."""
+    newcomers: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the users who leave train whole and come back as new people; from them it learns to rank for such."""
+    newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 10, 30)
+    """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
     seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the folds, and of the first ranker's draws; the next one's is 1 more."""
+    """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
 
 
 class RerankSettings(Settings):
@@ -452,8 +456,9 @@ class Catalog(Settings):
         """The first system that learns from the same candidates as this one: they share them."""
 
         def drawn_from(system: SystemSettings) -> tuple[object, ...]:
-            stacker = system.learning
-            return system.is_learned, system.model_names, stacker.folds, stacker.candidates, stacker.seed
+            learns = system.learning
+            of_users = (learns.folds, learns.candidates, learns.seed)
+            return system.is_learned, system.model_names, *of_users, learns.newcomers, learns.newcomer_ratings
 
         own = drawn_from(self.systems[name])
         return next(other for other, system in self.systems.items() if drawn_from(system) == own)

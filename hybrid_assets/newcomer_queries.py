@@ -13,19 +13,14 @@ import polars as pl
 
 from hybrid_assets.assets.factors import fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering, weighs_branches
-from hybrid_assets.assets.stackers import learned_asset, learned_fusion
+from hybrid_assets.assets.stackers import NEWCOMERS, learned_asset, learned_fusion
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
 from hybrid_assets.recommender.fold_in import FOLD_INS
-from hybrid_assets.recommender.newcomers import (
-    NewcomerSystem,
-    learned_newcomer_system,
-    newcomer_ranking,
-    newcomer_system,
-    reordered,
-)
+from hybrid_assets.recommender.learned_newcomers import learned_newcomer_system
+from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
@@ -99,11 +94,14 @@ def load_system(store: TableStore, catalog: Catalog, system: str) -> Loaded:
         for name in settings.encoder_names
     }
     if settings.is_learned:
+        learned = table(store, learned_asset(system, settings)).collect()
         loaded = learned_newcomer_system(
             models,
             embeddings,
             films_of(train, film_years(table(store, "movies").collect()), threshold),
-            learned_fusion(settings, table(store, learned_asset(system, settings)).collect()),
+            few=learned_fusion(settings, learned, NEWCOMERS),
+            many=learned_fusion(settings, learned),
+            most_few=max(settings.learning.newcomer_ratings),
             size=settings.learning.candidates,
             explained=explained_ranks(settings, catalog.evaluation.list_length),
         )
@@ -139,7 +137,7 @@ def newcomer_recommendations(
 ) -> list[Recommendation]:
     """The list of somebody who rated `movie_id`, `rating`, `timestamp`; what they rated is left out."""
     own = ratings.with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
-    scores = score_table(*newcomer_ranking(loaded.system, own, k))
+    scores = score_table(*loaded.system(own, k))
     return explained(catalog, loaded.settings, scores, loaded.titles, own if why else None, loaded.vectors.__getitem__)
 
 

@@ -76,6 +76,5 @@ def quick_catalog(folder: Path) -> Catalog:
     for system in settings["systems"].values():
         if system["fusion"] in ("gated", "stacked"):
             system["stacker"] = {"folds": 2, "trees": 10, "candidates": 50, "smallest_leaf": 10}
-    settings["cold_start"]["systems"] += ("stacked_minilm",)
     settings["evaluation"] |= {"bootstrap_resamples": 100, "k": 5, "list_length": 10}
     return Catalog.model_validate(settings)

@@ -373,6 +373,8 @@ ANOTHER = [
             "feature_share": 0.9,
             "row_share": 0.9,
             "rankers": 2,
+            "newcomers": 0.5,
+            "newcomer_ratings": (2,),
             "seed": 9,
         },
     ),

@@ -9,7 +9,7 @@ import polars as pl
 
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, weighs_branches
-from hybrid_assets.assets.stackers import learn, learned_fusion, with_texts
+from hybrid_assets.assets.stackers import NEWCOMERS, learn, learned_fusion, of_newcomers, with_texts
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -27,8 +27,9 @@ from hybrid_assets.recommender.cold_start import (
 )
 from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.learned_newcomers import learned_newcomer_system
 from hybrid_assets.recommender.metrics import Values
-from hybrid_assets.recommender.newcomers import learned_newcomer_system, newcomer_system
+from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.stacking import LearnedFusion
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
@@ -64,8 +65,6 @@ COLUMNS = {
     "state": '"measured", or why not',
 }
 Embedded = Mapping[str, tuple[Ids, Vectors]]
-# The branches' weights, or what was learned.
-FusedBy: TypeAlias = Sequence[float] | LearnedFusion | None
 
 
 def cold_start_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -157,18 +156,28 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             for encoder in encoders
             if f"embeddings_{encoder}" in here
         }
-        films = films_of(split.warm, film_years(here["movies"].collect()), threshold) if learned else None
-        held = _HeldOut(catalog, split, fitted, embedded, films)
+        held = _HeldOut(catalog, split, fitted, embedded)
         rows = []
         for name, system in systems.items():
             missing = _why_missing(name, system, catalog, tables)
             fused_by: FusedBy = None
             if not missing and system.is_learned:
                 taught = here[f"candidates_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
+                newcomers = taught.filter(of_newcomers(system))
+                as_users = newcomers.is_empty() or max(settings.known) > max(system.learning.newcomer_ratings)
                 texts = {encoder: here[f"embeddings_{encoder}"] for encoder in system.encoder_names}
                 step.say(f"{name}: learning from those who are not held out")
-                with_all = with_texts(taught, train, texts, system.learning, threshold)
-                fused_by = learned_fusion(system, learn(system, with_all, step.say))
+                found = learn(
+                    system,
+                    with_texts(taught if as_users else newcomers, train, texts, system.learning, threshold),
+                    step.say,
+                    for_users=as_users,
+                )
+                fused_by = _Learned(
+                    learned_fusion(system, found),
+                    learned_fusion(system, found, NEWCOMERS),
+                    films_of(split.warm, film_years(here["movies"].collect()), threshold),
+                )
             elif not missing:
                 stamp = step.store.stamp(dg.AssetKey(["scores", name])) if name in weighed else None
                 fused_by = chosen_weights(system, stamp.numbers if stamp else {})
@@ -190,14 +199,25 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors, and
-    what the other ratings tell of films, where a system has learnt from that."""
+    """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors."""
 
     catalog: Catalog
     split: ColdSplit
     fitted: Mapping[str, TowerPair]
     embedded: Embedded
-    films: Films | None
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """What a system has learnt from those who are not held out, and what their ratings tell of films."""
+
+    users: LearnedFusion
+    newcomers: LearnedFusion
+    films: Films
+
+
+# The branches' weights, or what was learned.
+FusedBy: TypeAlias = Sequence[float] | _Learned | None
 
 
 def _why_missing(name: str, system: SystemSettings, catalog: Catalog, tables: Mapping[str, pl.LazyFrame | None]) -> str:
@@ -219,7 +239,7 @@ def _movie_rows(
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
     if system.is_learned:
         state = state or "what it has learnt holds for movies that somebody rated"
-    if state or isinstance(fused_by, LearnedFusion):
+    if state or isinstance(fused_by, _Learned):
         return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
     nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
     towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
@@ -254,10 +274,16 @@ def _people_rows(
     if state:
         return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
     embedded = {encoder: held.embedded[encoder] for encoder in system.encoder_names}
-    if isinstance(fused_by, LearnedFusion):
-        assert held.films
+    if isinstance(fused_by, _Learned):
         loaded = learned_newcomer_system(
-            folds_in, embedded, held.films, fused_by, size=system.learning.candidates, explained=0
+            folds_in,
+            embedded,
+            fused_by.films,
+            few=fused_by.newcomers,
+            many=fused_by.users,
+            most_few=max(system.learning.newcomer_ratings),
+            size=system.learning.candidates,
+            explained=0,
         )
     else:
         warm = split.warm["movie_id"].unique(maintain_order=True).to_numpy()

@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import ALGORITHMS, fit_model
+from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
 from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
+from hybrid_assets.recommender.cold_start import ColdSplit
+from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.gate import gated_fusion, train_gate
+from hybrid_assets.recommender.learned_newcomers import leave_out, newcomer_examples, with_newcomer_contents
 from hybrid_assets.recommender.stacking import (
     LearnedFusion,
     cross_folds,
@@ -22,19 +25,24 @@ from hybrid_assets.recommender.stacking import (
     train_ranker,
     with_contents,
 )
-from hybrid_assets.recommender.stacking_context import film_years
-from hybrid_assets.recommender.stacking_features import centred_content, feature_names, known_from
+from hybrid_assets.recommender.stacking_context import film_years, films_of
+from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
+from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import TowerPair
 from hybrid_assets.reporting.markdown import markdown_table
+
+# Whom a fusion was learned for: those in the data with all their ratings, or those who bring a few.
+USERS, NEWCOMERS = "users", "newcomers"
+WHO = "for whom: users of the data, or newcomers, who bring few ratings"
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """stackers/<system> or gates/<system> for every system that learns, and the candidates that they learn from."""
     learned = {name: system.fusion for name, system in catalog.systems.items() if system.is_learned}
-    candidates = dict.fromkeys(catalog.candidates_of(name) for name in learned)
+    drawn = dict.fromkeys(catalog.candidates_of(name) for name in learned)
     return [
-        *(_candidates_asset(name, catalog) for name in candidates),
+        *(_candidates_asset(name, catalog) for name in drawn),
         *((_gate_asset if fusion == "gated" else _stacker_asset)(name, catalog) for name, fusion in learned.items()),
     ]
 
@@ -55,18 +63,23 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version="1",
-        settings=[stacker.folds, stacker.candidates, stacker.seed, models, threshold],
+        version="2",
+        settings=[
+            [stacker.folds, stacker.candidates, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
+            models,
+            threshold,
+        ],
         libraries=sorted({"numpy", *(library for library in used if library)}),
         inputs=["train_ratings", "movies"],
         parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
         description=(
             f"What stackers and gates over {', '.join(models)} learn from, but for texts. Train is dealt into "
             f"{stacker.folds} folds; for each, the models are fitted on the others and rank candidates, which the "
-            "held-out ratings mark, so no model has seen its targets."
+            "held-out ratings mark, so no model has seen its targets. Then some users leave train whole and come "
+            f"back as new people with {', '.join(map(str, stacker.newcomer_ratings))} of their ratings."
         ),
         columns={
-            "fold": "whose ratings are held out",
+            "fold": f"which ratings are held out; from {stacker.folds} on: new people with few ratings, then more",
             "user_id": "for whom; users without a hit teach nothing and are left out",
             "movie_id": "the candidate",
             "hit": "1 where the held-out ratings like it, else 0",
@@ -89,6 +102,18 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             known = known_from(rest, fitted, years, threshold)
             taught = examples(known, train.filter(pl.Series(fold == held_out)), stacker.candidates)
             tables.append(taught.select(pl.lit(held_out, pl.UInt8).alias("fold"), pl.all()))
+        left_out = _left_out(train, stacker)
+        if left_out and all(settings.algorithm in FOLD_INS for settings in models.values()):
+            rest = left_out.warm
+            step.say(f"new people: fitting {', '.join(models)} on the ratings of the others")
+            fitted = {model: fit_model(settings, threshold, rest) for model, settings in models.items()}
+            folds_in = {
+                model: (fold_in_model(models[model], threshold, pair, rest), pair) for model, pair in fitted.items()
+            }
+            films = films_of(rest, years, threshold)
+            for place, ratings in enumerate(stacker.newcomer_ratings, stacker.folds):
+                taught = newcomer_examples(folds_in, films, left_out, ratings, stacker.candidates)
+                tables.append(taught.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all()))
         table = pl.concat(tables)
         return Computed(table, {"candidates": table.height, "hits": int(table["hit"].sum())})
 
@@ -103,7 +128,7 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"stackers/{name}",
         group="stackers",
-        version="3",
+        version="4",
         settings=[stacker, system.model_names, system.encoder_names, threshold],
         libraries=["lightgbm", "numpy"],
         inputs=_taught_by(name, catalog),
@@ -113,7 +138,10 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             f"The learned fusion of {name}: boosted trees (LambdaMART, cross-entropy loss) over its branches' "
             "scores and what is known of user and film, for candidates whose held-out ratings no branch has seen."
         ),
-        columns={"ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged"},
+        columns={
+            "who": WHO,
+            "ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged",
+        },
         lineage={"ranker": _taught_by_columns(name, catalog)},
     )
     def ranker(
@@ -121,8 +149,11 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     ) -> Computed:
         taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
         found = learn(system, taught, step.say)
-        gains = importances(found["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
-        return Computed(found, notes={"importance": markdown_table(gains)})
+        gains = {
+            who: importances(rows["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
+            for (who,), rows in found.group_by("who", maintain_order=True)
+        }
+        return Computed(found, notes={f"importance_{who}": markdown_table(table) for who, table in gains.items()})
 
     return ranker
 
@@ -135,7 +166,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"gates/{name}",
         group="stackers",
-        version="1",
+        version="2",
         settings=[stacker.folds, stacker.seed, system.model_names, system.encoder_names, threshold],
         libraries=["numpy", "scipy"],
         inputs=_taught_by(name, catalog),
@@ -146,6 +177,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             "branch has seen."
         ),
         columns={
+            "who": WHO,
             "branch": "whose weight",
             "input": "by what is known; always: whatever is known",
             "weight": "what 1 deviation of the input adds to the branch's weight",
@@ -157,8 +189,11 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
         taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
         found = learn(system, taught, step.say)
-        shown = found.pivot("input", index="branch", values="weight")
-        return Computed(found, notes={"gate": markdown_table(shown)})
+        shown = {
+            str(who): rows.pivot("input", index="branch", values="weight")
+            for (who,), rows in found.group_by("who", maintain_order=True)
+        }
+        return Computed(found, notes={f"gate_{who}": markdown_table(table) for who, table in shown.items()})
 
     return gate
 
@@ -188,35 +223,78 @@ def with_texts(
     """Candidates of all folds, a table candidates/<system>, with what the texts tell of them."""
     if not embeddings:
         return taught
+    embedded = {encoder: ids_and_vectors(table.collect(), "movie_id") for encoder, table in embeddings.items()}
     fold = cross_folds(train, stacker.folds, stacker.seed)
     parts = []
     for held_out in range(stacker.folds):
         rest = train.filter(pl.Series(fold != held_out))
-        of_fold = taught.filter(pl.col("fold") == held_out)
-        parts.append(with_contents(of_fold, rest, content_towers(rest, embeddings, threshold), threshold))
+        of_fold, pool = taught.filter(pl.col("fold") == held_out), candidates(rest)
+        if of_fold.is_empty():
+            continue
+        contents = {name: centred_content(rest, *vectors, threshold) for name, vectors in embedded.items()}
+        parts.append(with_contents(of_fold, rest, pool, aligned(contents, pool), threshold))
+    left_out = _left_out(train, stacker)
+    for place, ratings in enumerate(stacker.newcomer_ratings, stacker.folds):
+        of_fold = taught.filter(pl.col("fold") == place)
+        if left_out and not of_fold.is_empty():
+            parts.append(with_newcomer_contents(of_fold, embedded, left_out, ratings, threshold))
     return pl.concat(parts)
 
 
-def learn(system: SystemSettings, taught: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
-    """What a system learns from candidates `with_texts`: the table of its `learned_asset`."""
+def _left_out(train: pl.DataFrame, stacker: StackerSettings) -> ColdSplit | None:
+    # not the seed of cold_start's people: with that, those who are judged there would be those who teach
+    return leave_out(train, stacker.newcomers, stacker.seed + 1)
+
+
+def of_newcomers(system: SystemSettings) -> pl.Expr:
+    """Whether a row of candidates/<system> is a newcomer's."""
+    return pl.col("fold") >= system.learning.folds
+
+
+def learn(
+    system: SystemSettings, taught: pl.DataFrame, say: Callable[[str], None], *, for_users: bool = True
+) -> pl.DataFrame:
+    """What a system learns from candidates `with_texts`: the table of its `learned_asset`.
+
+    Where no newcomer has a hit among the candidates, as with a handful of users, it holds nothing for newcomers;
+    without `for_users` it holds nothing for users.
+    """
+    newcomers = taught.filter(of_newcomers(system))
+    learners = {USERS: taught.filter(~of_newcomers(system))} if for_users else {}
+    if newcomers.is_empty():
+        say("no newcomer likes a candidate: they will be ranked as users are")
+    else:
+        learners[NEWCOMERS] = newcomers
+    tables = []
+    for who, rows in learners.items():
+        say(f"{who}: learning from {rows.height:,} candidates")
+        tables.append(_learn(system, rows, say).select(pl.lit(who).alias("who"), pl.all()))
+    return pl.concat(tables)
+
+
+def _learn(system: SystemSettings, taught: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
     if system.fusion == "gated":
-        say(f"learning from {taught.height:,} candidates")
         return train_gate(taught, [*system.model_names, *system.encoder_names])
     stacker = system.learning
     names = feature_names(system.model_names, system.encoder_names)
-    of_trees = stacker.model_dump(exclude={"folds", "candidates", "rankers", "seed"})
+    of_trees = stacker.model_dump(
+        include={"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
+    )
     rankers = []
     for place in range(stacker.rankers):
-        say(f"ranker {place + 1} of {stacker.rankers}: training on {taught.height:,} candidates")
+        say(f"ranker {place + 1} of {stacker.rankers}")
         rankers.append(train_ranker(taught, names, seed=stacker.seed + place, **of_trees))
     return pl.DataFrame({"ranker": rankers})
 
 
-def learned_fusion(system: SystemSettings, learned: pl.DataFrame) -> LearnedFusion:
-    """The fusion that a system's `learned_asset` holds."""
+def learned_fusion(system: SystemSettings, learned: pl.DataFrame, who: str = USERS) -> LearnedFusion:
+    """The fusion that a system's `learned_asset` holds for users, or for newcomers; where it holds one alone, that."""
+    rows = learned.filter(pl.col("who") == who)
+    if rows.is_empty():
+        rows = learned
     if system.fusion == "gated":
-        return gated_fusion(learned, [*system.model_names, *system.encoder_names])
-    return stacked_fusion(learned["ranker"].to_list(), system.model_names, system.encoder_names)
+        return gated_fusion(rows, [*system.model_names, *system.encoder_names])
+    return stacked_fusion(rows["ranker"].to_list(), system.model_names, system.encoder_names)
 
 
 def system_tags(name: str, system: SystemSettings) -> dict[str, str]:

@@ -18,7 +18,7 @@ import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
-from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_ranking
+from hybrid_assets.recommender.newcomers import NewcomerSystem
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
@@ -184,7 +184,7 @@ def user_cold(
     if of_judged.is_empty():
         return _judged(np.empty((0, k), dtype=np.int64), (np.zeros(1, dtype=np.int64), np.empty(0, dtype=np.int64)))
     given = of_judged.filter(pl.col("place") < known)
-    ranking, pool = newcomer_ranking(system, given, k, seen=of_judged.filter(pl.col("place") < most_known))
+    ranking, pool = system(given, k, seen=of_judged.filter(pl.col("place") < most_known))
     users, relevant = relevant_items(rest, pool, threshold)
     return _judged(ranking.items[users], relevant)
 

@@ -67,8 +67,9 @@ def user_profiles(
     if (item < 0).any():
         lost = item_ids[item < 0][0]
         raise ValueError(f"movie {lost} is rated but has no embedding; materialize the encoder's embeddings again")
-    matrix = csr_matrix((weights, (user, item)), shape=(len(users), len(embedded_ids)))
-    sums = matrix @ embeddings.astype(np.float64)
+    rated, column = np.unique(item, return_inverse=True)
+    matrix = csr_matrix((weights, (user, column)), shape=(len(users), len(rated)))
+    sums = matrix @ embeddings[rated].astype(np.float64)
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     has_profile = length[:, 0] > 1e-12
     return users[has_profile], (sums[has_profile] / length[has_profile]).astype(np.float32)

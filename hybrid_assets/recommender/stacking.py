@@ -15,14 +15,14 @@ import polars as pl
 from hybrid_assets.recommender.ranking import Index, Ranking
 from hybrid_assets.recommender.stacking_context import CONTEXT, Feature
 from hybrid_assets.recommender.stacking_features import (
+    Aligned,
     Known,
-    aligned,
     candidate_blocks,
     content_features,
     feature_names,
 )
-from hybrid_assets.recommender.systems import candidates
-from hybrid_assets.recommender.towers import TowerPair, Vectors, positions
+from hybrid_assets.recommender.systems import Candidates
+from hybrid_assets.recommender.towers import Vectors, positions
 
 if TYPE_CHECKING:
     from lightgbm import Booster
@@ -75,15 +75,14 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
 
 
 def with_contents(
-    taught: pl.DataFrame, ratings: pl.DataFrame, contents: Mapping[str, TowerPair], threshold: float
+    taught: pl.DataFrame, ratings: pl.DataFrame, pool: Candidates, contents: Mapping[str, Aligned], threshold: float
 ) -> pl.DataFrame:
-    """Examples with what the texts tell of them (`content_features`), from the ratings that they are candidates of."""
-    pool = candidates(ratings)
+    """Examples with what the texts tell of them (`content_features`, whose arguments these are)."""
     users, items = (
         positions(ids, taught[name].to_numpy())
         for ids, name in ((pool.user_ids, "user_id"), (pool.item_ids, "movie_id"))
     )
-    return taught.with_columns(**content_features(ratings, pool, aligned(contents, pool), threshold)(users, items))
+    return taught.with_columns(**content_features(ratings, pool, contents, threshold)(users, items))
 
 
 def train_ranker(

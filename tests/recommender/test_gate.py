@@ -9,6 +9,7 @@ from test_stacking import known, tastes, texts
 from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.stacking import cross_folds, examples, learned_ranking, with_contents
+from hybrid_assets.recommender.stacking_features import aligned
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
 BRANCHES = ["ease", "noise", "text"]
@@ -91,7 +92,9 @@ def taught_on(ratings: pl.DataFrame) -> pl.DataFrame:
     for part in range(3):
         rest = ratings.filter(pl.Series(fold != part))
         taught = examples(known(rest), ratings.filter(pl.Series(fold == part)), 30)
-        parts.append(with_contents(taught, rest, texts(rest), 4.0).with_columns(fold=pl.lit(part)))
+        pool = candidates(rest)
+        taught = with_contents(taught, rest, pool, aligned(texts(rest), pool), 4.0)
+        parts.append(taught.with_columns(fold=pl.lit(part)))
     return pl.concat(parts)
 
 

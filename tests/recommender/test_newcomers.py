@@ -4,27 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 from test_models import MODELS, two_tastes
-from test_stacking import SMALL, tastes, years
 
 from hybrid_assets.recommender.fold_in import Fitted, fold_in
-from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.newcomers import (
-    learned_newcomer_system,
-    newcomer_ranking,
-    newcomer_system,
-    reordered,
-)
+from hybrid_assets.recommender.newcomers import newcomer_system, reordered
 from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import Ranking, rank
-from hybrid_assets.recommender.stacking import (
-    cross_folds,
-    examples,
-    learned_ranking,
-    stacked_fusion,
-    train_ranker,
-    with_contents,
-)
-from hybrid_assets.recommender.stacking_features import centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates, system_branches
 from hybrid_assets.recommender.towers import TowerPair
 
@@ -57,7 +41,7 @@ def test_a_user_who_comes_anew_gets_the_list_of_the_user():
     profiles = user_profiles(USERS, ITEMS, liked_weights(RATINGS, 4.0), *texts())
     branches = system_branches({"ease": pair, "text": TowerPair(*profiles, *texts())}, pool, "zscore", [1.0, 0.5])
     of_users = rank(branches, pool.seen, 5)
-    anew, _ = newcomer_ranking(loaded(), TABLE, 5)
+    anew, _ = loaded()(TABLE, 5)
     np.testing.assert_array_equal(anew.items, of_users.items)
     found = of_users.items >= 0
     np.testing.assert_allclose(anew.scores[found], of_users.scores[found], atol=1e-5)
@@ -67,11 +51,11 @@ def test_a_user_who_comes_anew_gets_the_list_of_the_user():
 
 def test_what_was_rated_or_is_to_be_hidden_is_not_listed():
     own = TABLE.filter(pl.col("user_id") == 100)
-    ranking, pool = newcomer_ranking(loaded(), own, 20)
+    ranking, pool = loaded()(own, 20)
     listed = pool.item_ids[ranking.items[ranking.items >= 0]]
     assert sorted(listed) == sorted(set(MOVIES) - set(own["movie_id"]))
     hidden = pl.DataFrame({"user_id": [100, 100], "movie_id": [500, 519]})
-    ranking, pool = newcomer_ranking(loaded(), own, 20, seen=hidden)
+    ranking, pool = loaded()(own, 20, seen=hidden)
     assert sorted(pool.item_ids[ranking.items[ranking.items >= 0]]) == sorted(set(MOVIES) - {500, 519})
 
 
@@ -80,7 +64,7 @@ def test_somebody_who_liked_nothing_or_only_the_unknown_has_a_list(fusion):
     system = loaded(fusion)
     for movie, rating in ((500, 1.0), (99, 5.0)):
         own = pl.DataFrame({"user_id": [1], "movie_id": [movie], "rating": [rating], "timestamp": [0]})
-        ranking, _ = newcomer_ranking(system, own.with_columns(pl.col("rating").cast(pl.Float32)), 3)
+        ranking, _ = system(own.with_columns(pl.col("rating").cast(pl.Float32)), 3)
         assert (ranking.items >= 0).all()
         assert np.isfinite(ranking.scores).all()
 
@@ -90,68 +74,14 @@ def test_a_fusion_without_weights_is_refused_with_those_that_have_them():
         loaded("stacked")
 
 
-def learned(ratings: pl.DataFrame, size: int = 30):
-    """A stacker over EASE and texts, as for users of the data and for newcomers, and the ratings it knows."""
-    columns = tuple(ratings[name].to_numpy() for name in ("user_id", "movie_id", "rating"))
-    settings = {"threshold": 4.0, "regularisation": 5.0, "liked_only": False, "power": 2.0}
-    pair = ease(*columns, **settings)
-    embeddings = {"text": (np.arange(60), np.eye(3, dtype=np.float32)[np.arange(60) % 3])}
-    contents = {"text": centred_content(ratings, *embeddings["text"], 4.0)}
-    known = known_from(ratings, {"ease": pair}, years(ratings), 4.0, contents)
-    fold, parts = cross_folds(ratings, 3, seed=1), []
-    for part in range(3):
-        rest = ratings.filter(pl.Series(fold != part))
-        fitted = ease(*(rest[name].to_numpy() for name in ("user_id", "movie_id", "rating")), **settings)
-        taught = examples(
-            known_from(rest, {"ease": fitted}, years(rest), 4.0), ratings.filter(pl.Series(fold == part)), size
-        )
-        of_texts = {"text": centred_content(rest, *embeddings["text"], 4.0)}
-        parts.append(with_contents(taught, rest, of_texts, 4.0).with_columns(fold=pl.lit(part)))
-    ranker = train_ranker(pl.concat(parts), feature_names(["ease"], ["text"]), **SMALL)
-    fusion = stacked_fusion([ranker], ["ease"], ["text"])
-    user_of = fold_in("ease", Fitted(pair, *columns), **settings)
-    system = learned_newcomer_system({"ease": (user_of, pair)}, embeddings, known.films, fusion, size=size, explained=5)
-    return system, learned_ranking(fusion, known, size, 5, explained=5)
-
-
-def test_a_learned_system_lists_for_a_user_who_comes_anew_what_it_lists_for_the_user():
-    ratings = tastes()
-    system, of_users = learned(ratings)
-    anew, pool = newcomer_ranking(system, ratings, 5)
-    assert pool.user_ids.tolist() == candidates(ratings).user_ids.tolist()
-    np.testing.assert_array_equal(anew.items, of_users.items)
-    np.testing.assert_allclose(anew.scores, of_users.scores, atol=1e-5)
-    for part, values in of_users.branch_parts.items():
-        np.testing.assert_allclose(anew.branch_parts[part], values, atol=1e-5)
-
-
-def test_a_learned_system_serves_one_rating_whatever_it_is_and_lists_no_more_than_its_candidates():
-    ratings = tastes()
-    system, _ = learned(ratings, size=7)
-    for movie, stars in ((3, 5.0), (3, 0.5), (999, 4.0)):
-        own = pl.DataFrame(
-            {"user_id": [1], "movie_id": [movie], "rating": [stars], "timestamp": [10**9]},
-            schema_overrides={"rating": pl.Float32},
-        )
-        ranking, pool = newcomer_ranking(system, own, 10)
-        listed = pool.item_ids[ranking.items[0][ranking.items[0] >= 0]]
-        assert len(listed) == 7
-        assert movie not in listed
-        assert np.isfinite(ranking.scores[0, :7]).all()
-    disliked = {movie for movie in listed if movie % 3 == 0}
-    ranking, pool = newcomer_ranking(system, ratings.filter(pl.col("user_id") == 0), 7)
-    of_kind = {movie for movie in pool.item_ids[ranking.items[0]] if movie % 3 == 0}
-    assert len(of_kind) > len(disliked), "who liked movies of one kind is listed more of them"
-
-
 def test_lists_are_cut_after_they_are_put_into_another_order():
     own = TABLE.filter(pl.col("user_id") == 100)
-    plain, _ = newcomer_ranking(loaded(), own, 5)
+    plain, _ = loaded()(own, 5)
 
     def turned(ranking: Ranking) -> Ranking:
         own, parts = ({n: v[:, ::-1] for n, v in c.items()} for c in (ranking.branch_scores, ranking.branch_parts))
         return Ranking(ranking.items[:, ::-1], ranking.scores[:, ::-1], own, parts)
 
-    ranking, _ = newcomer_ranking(reordered(loaded(), turned, 5), own, 2)
+    ranking, _ = reordered(loaded(), turned, 5)(own, 2)
     assert ranking.items.tolist() == [plain.items[0, :-3:-1].tolist()]
     assert ranking.branch_parts["text"].tolist() == [plain.branch_parts["text"][0, :-3:-1].tolist()]

@@ -89,7 +89,8 @@ def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> list[str]:
     for part in range(3):
         rest = ratings.filter(pl.Series(fold != part))
         taught = examples(known(rest), ratings.filter(pl.Series(fold == part)), 30)
-        taught = with_contents(taught, rest, texts(rest) if with_texts else {}, 4.0)
+        pool = candidates(rest)
+        taught = with_contents(taught, rest, pool, aligned(texts(rest) if with_texts else {}, pool), 4.0)
         parts.append(taught.with_columns(fold=pl.lit(part)))
     names = feature_names(["ease", "noise"], ["text"] if with_texts else [])
     return [train_ranker(pl.concat(parts), names, **SMALL | {"seed": seed, "row_share": 0.8}) for seed in (1, 2)]

@@ -1,0 +1,165 @@
+"""Learned fusions for people who are not in the ratings: what they are taught by, and how they rank.
+
+A fusion that was taught by users with all their ratings trusts the branches as far as these know such users; of
+somebody with three ratings they know little. So it is taught anew by users who leave the ratings whole and come back
+with a few. Belongs here: those users, what is known of them, lists. Does not: learning itself (stacking.py, gate.py).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from hybrid_assets.recommender.cold_start import ColdSplit, cold_split, drawn_ids
+from hybrid_assets.recommender.fold_in import UserOf
+from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem, arrive
+from hybrid_assets.recommender.ranking import Ranking
+from hybrid_assets.recommender.stacking import LearnedFusion, examples, learned_ranking, with_contents
+from hybrid_assets.recommender.stacking_context import Films
+from hybrid_assets.recommender.stacking_features import Known, centred
+from hybrid_assets.recommender.systems import Candidates
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+
+Models = Mapping[str, tuple[UserOf, TowerPair]]
+Embeddings = Mapping[str, tuple[Ids, Vectors]]
+
+
+def leave_out(train: pl.DataFrame, share: float, seed: int) -> ColdSplit | None:
+    """Users who leave train whole, to come back as new people; None where that is nobody, or everybody."""
+    ids = train["user_id"].unique().sort().to_numpy()
+    users = drawn_ids(ids, share, seed)
+    if len(users) in (0, len(ids)):
+        return None
+    return cold_split(train, train.clear(), users=users, movies=NOBODY, seed=seed)
+
+
+def newcomer_examples(models: Models, films: Films, left_out: ColdSplit, known: int, size: int) -> pl.DataFrame:
+    """Candidates of those left out when `known` of their ratings are folded in, marked by their other ratings.
+
+    Args:
+        models: fold-in and vectors, fitted on the ratings of the others.
+        films: what the others' ratings tell of films.
+        left_out: who left.
+        known: how many of their ratings are known, at random.
+        size: candidates of each.
+
+    Returns:
+        As `stacking.examples`.
+    """
+    given, wanted = _divided(left_out, known)
+    return examples(_arriving(models, {}, films)(given, None), wanted, size)
+
+
+def with_newcomer_contents(
+    taught: pl.DataFrame, embeddings: Embeddings, left_out: ColdSplit, known: int, threshold: float
+) -> pl.DataFrame:
+    """`newcomer_examples` with what the texts tell of them.
+
+    Args:
+        taught: the examples.
+        embeddings: encoder -> movies and their unit vectors.
+        left_out: whose they are.
+        known: as they were made with.
+        threshold: a rating of at least this is liked.
+
+    Raises:
+        ValueError: a rated film has no text.
+    """
+    given, _ = _divided(left_out, known)
+    rated = left_out.warm["movie_id"].unique(maintain_order=True).to_numpy()
+    texts = {name: centred(*embedded, rated) for name, embedded in embeddings.items()}
+    arrivals = Arrivals(rated, {}, {name: (rated, vectors) for name, vectors in texts.items()}, "liked", threshold)
+    vectors, pool = arrive(arrivals, given)
+    contents = {name: (vectors[name], of_items) for name, of_items in texts.items()}
+    return with_contents(taught, given, pool, contents, threshold)
+
+
+def learned_newcomer_system(
+    models: Models,
+    embeddings: Embeddings,
+    films: Films,
+    *,
+    few: LearnedFusion,
+    many: LearnedFusion,
+    most_few: int,
+    size: int,
+    explained: int,
+) -> NewcomerSystem:
+    """A system of learned fusion over the films that somebody rated.
+
+    A newcomer is described as a user of the data is: by their own ratings, among the films as everybody rated them.
+
+    Args:
+        models: collaborative branches: fold-in and vectors.
+        embeddings: content branches.
+        films: what everybody's ratings tell of films.
+        few: what was learned by new people with few ratings.
+        many: what was learned by users of the data.
+        most_few: the largest number of ratings that are few.
+        size: candidates of each newcomer; a list is no longer.
+        explained: of how many, from the first on, the parts of the score are computed.
+
+    Raises:
+        ValueError: a film has no vector.
+    """
+    known_of = _arriving(models, embeddings, films)
+
+    def lists(ratings: pl.DataFrame, k: int, *, seen: pl.DataFrame | None = None) -> tuple[Ranking, Candidates]:
+        known = known_of(ratings, seen)
+        row = positions(known.pool.user_ids, ratings["user_id"].to_numpy())
+        has_few = np.bincount(row, minlength=len(known.pool.user_ids)) <= most_few
+        if has_few.all() or not has_few.any():
+            fusion = few if has_few.all() else many
+            return learned_ranking(fusion, known, size, k, explained=explained), known.pool
+        of_few, of_many = (learned_ranking(fusion, known, size, k, explained=explained) for fusion in (few, many))
+        return _by_user(has_few, of_few, of_many), known.pool
+
+    return lists
+
+
+def _by_user(first: npt.NDArray[np.bool_], one: Ranking, other: Ranking) -> Ranking:
+    """The lists of `one` for the users in `first`, those of the other for the rest."""
+
+    def chosen(ones: npt.NDArray[Any], others: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        return np.where(first[:, None], ones, others)
+
+    own, parts = (
+        {name: chosen(values, others[name]) for name, values in ones.items()}
+        for ones, others in ((one.branch_scores, other.branch_scores), (one.branch_parts, other.branch_parts))
+    )
+    return Ranking(chosen(one.items, other.items), chosen(one.scores, other.scores), own, parts)
+
+
+def _divided(left_out: ColdSplit, known: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What those who left out bring, and the rest of their ratings."""
+    is_known = pl.col("place") < known
+    return left_out.of_users.filter(is_known), left_out.of_users.filter(~is_known)
+
+
+def _arriving(
+    models: Models, embeddings: Embeddings, films: Films
+) -> Callable[[pl.DataFrame, pl.DataFrame | None], Known]:
+    """(ratings, seen) of newcomers -> what is known of them."""
+    items = {
+        name: align(pair.item_ids, pair.item_vectors, films.item_ids, missing="refuse")
+        for name, (_, pair) in models.items()
+    }
+    texts = {name: centred(*embedded, films.item_ids) for name, embedded in embeddings.items()}
+    arrivals = Arrivals(
+        films.item_ids,
+        {name: user_of for name, (user_of, _) in models.items()},
+        {name: (films.item_ids, vectors) for name, vectors in texts.items()},
+        "liked",
+        films.threshold,
+    )
+
+    def known(ratings: pl.DataFrame, seen: pl.DataFrame | None) -> Known:
+        vectors, pool = arrive(arrivals, ratings, seen)
+        of_models, contents = (
+            {name: (vectors[name], of_items) for name, of_items in branches.items()} for branches in (items, texts)
+        )
+        return Known(ratings, pool, films, of_models, contents)
+
+    return known
