@@ -45,7 +45,9 @@ app = typer.Typer(
 )
 # Branches that `recommend --why` tells of one by one.
 MOST_REASONS = 3
-out = Console(highlight=False)
+# Without a terminal to fit, a table is not cut: another program reads it.
+WIDE = 200
+out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
 err = Console(stderr=True, highlight=False)
 
 DatasetOption = Annotated[

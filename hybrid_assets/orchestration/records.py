@@ -8,7 +8,8 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,6 +21,7 @@ from hybrid_assets.orchestration.faults import disk_failure
 POSTGRES = "postgresql+psycopg2://"
 # What the records of a run need at least.
 PROBE_BYTES = 2**20
+ANOTHER_HOME = "set DAGSTER_HOME to another home"
 
 
 def open_records(home: Path) -> dg.DagsterInstance:
@@ -35,8 +37,8 @@ def open_records(home: Path) -> dg.DagsterInstance:
     if in_postgres and not url.startswith(POSTGRES):
         raise dg.Failure(
             f"{settings} keeps Dagster's records in PostgreSQL; set HYBRID_POSTGRES to "
-            f"{POSTGRES}user:password@host/database ({'it begins otherwise' if url else 'it is not set'}), or set "
-            "DAGSTER_HOME to another home",
+            f"{POSTGRES}user:password@host/database ({'it begins otherwise' if url else 'it is not set'}), or "
+            f"{ANOTHER_HOME}",
             allow_retries=False,
         )
     try:
@@ -54,20 +56,45 @@ def open_records(home: Path) -> dg.DagsterInstance:
             allow_retries=False,
         ) from error
     except OSError as error:
-        raise disk_failure(error, error.filename or home, "set DAGSTER_HOME to another home") from error
+        raise disk_failure(error, error.filename or home, ANOTHER_HOME) from error
     except Exception as error:  # whatever the database that the file names raises
-        cause = error.__cause__ or error
-        reason = _without_password((str(cause).splitlines() or [""])[0], url)
-        to_do = (
-            "Start the database that the file names, or correct the file or HYBRID_POSTGRES"
-            if in_postgres
-            else "See that the disk has room and is writable, or set DAGSTER_HOME to another home; where "
-            f"{home / 'history'} is damaged, move it away: only the history of runs is lost, what is computed stays"
-        )
-        raise dg.Failure(
-            f"{settings}: Dagster's records cannot be opened ({type(cause).__name__}: {reason}). {to_do}",
-            allow_retries=False,
-        ) from error
+        raise _failure(error, settings, in_postgres=in_postgres) from error
+
+
+@contextmanager
+def records_kept(home: Path) -> Iterator[None]:
+    """Around what writes to opened records.
+
+    Raises:
+        dagster.Failure: they cannot be written any more; one sentence that says what to do, without the password.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    settings = home / "dagster.yaml"
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _failure(error, settings, in_postgres="HYBRID_POSTGRES" in settings.read_text()) from error
+    except OSError as error:
+        if not error.filename or home not in Path(error.filename).parents:
+            raise
+        raise disk_failure(error, error.filename, ANOTHER_HOME) from error
+
+
+def _failure(error: Exception, settings: Path, *, in_postgres: bool) -> dg.Failure:
+    cause = error.__cause__ or error
+    reason = _without_password((str(cause).splitlines() or [""])[0], os.environ.get("HYBRID_POSTGRES", ""))
+    history = settings.parent / "history"
+    to_do = (
+        "Start the database that the file names, or correct the file or HYBRID_POSTGRES"
+        if in_postgres
+        else f"See that the disk has room and is writable, or {ANOTHER_HOME}; where "
+        f"{history} is damaged, move it away: only the history of runs is lost, what is computed stays"
+    )
+    return dg.Failure(
+        f"{settings}: Dagster's records cannot be used ({type(cause).__name__}: {reason}). {to_do}",
+        allow_retries=False,
+    )
 
 
 def materialized(instance: dg.DagsterInstance, keys: Collection[dg.AssetKey]) -> set[dg.AssetKey]:

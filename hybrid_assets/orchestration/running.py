@@ -15,7 +15,7 @@ import dagster as dg
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
-from hybrid_assets.orchestration.records import materialized, open_records
+from hybrid_assets.orchestration.records import materialized, open_records, records_kept
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -58,14 +58,14 @@ def run_in_process(
         force: encoders whose own assets are computed although nothing changed.
 
     Raises:
-        dagster.Failure: Dagster's records cannot be opened; the message says what to do.
+        dagster.Failure: Dagster's records cannot be opened, or not be written any more; the message says what to do.
     """
     home.mkdir(parents=True, exist_ok=True)
     if not (home / "dagster.yaml").exists():
         (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     os.environ["DAGSTER_HOME"] = str(home)
     started = time.monotonic()
-    with open_records(home) as instance:
+    with open_records(home) as instance, records_kept(home):
         end_abandoned_runs(instance)
         job = definitions.resolve_job_def(REFRESH if selection is None else BACKFILL.name)
         selected = set(

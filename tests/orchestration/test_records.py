@@ -1,13 +1,18 @@
-"""Dagster's records that cannot be opened: one sentence with what to do, before anything runs."""
+"""Dagster's records that cannot be opened or written: one sentence with what to do."""
 
 import shutil
 import sqlite3
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
+from hybrid_assets.orchestration.console import terminal_logger
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.records import open_records
+from hybrid_assets.orchestration.running import run_in_process
+from hybrid_assets.orchestration.storage import TableStore
 
 HOME = Path(__file__).parents[2] / "dagster_home"
 
@@ -46,6 +51,34 @@ def test_a_read_only_home_is_named(mount):
 def test_a_full_home_is_noticed_before_a_run_starts(mount):
     home = home_in(mount("size=512k"))
     assert "free space on that disk, or set DAGSTER_HOME to another home" in refused(home)
+
+
+def test_a_home_that_runs_full_in_the_middle_of_a_run_is_named_and_the_next_run_finishes(mount, tmp_path):
+    home, filler = home_in(mount("size=8m")), tmp_path / "mounted" / "filler"
+
+    def definitions(*, fill: bool) -> dg.Definitions:
+        @incremental_asset(key="a", group="g", version=str(fill), columns={"x": "a number"})
+        def a(step: Step) -> Computed:
+            with filler.open("wb", buffering=0) as file:
+                while fill and shutil.disk_usage(home).free:
+                    file.write(bytes(4096))
+            return Computed(pl.DataFrame({"x": [1]}))
+
+        return dg.Definitions(
+            assets=[a],
+            jobs=[dg.define_asset_job("refresh")],
+            loggers={"terminal": terminal_logger},
+            resources={"io_manager": TableStore(url=str(tmp_path / "data"))},
+        )
+
+    with pytest.raises(dg.Failure) as failure:
+        run_in_process(definitions(fill=True), home)
+    told = str(failure.value.description)
+    assert "\n" not in told
+    assert told.startswith(str(home))
+    assert "set DAGSTER_HOME to another home" in told
+    filler.unlink()
+    assert run_in_process(definitions(fill=False), home).computed == ("a",)
 
 
 @pytest.mark.parametrize("damage", ["not a database", "no table"])
