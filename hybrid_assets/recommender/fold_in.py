@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, interactions, rating_weights
 from hybrid_assets.recommender.models.sequence_ease import most_rated
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, finder, positions
 
 Values = npt.NDArray[np.float64]
 
@@ -70,12 +70,12 @@ def fold_in(algorithm: str, fitted: Fitted, **settings: Any) -> UserOf:
     function = FOLD_INS[algorithm]
     taken = inspect.signature(function).parameters
     solve = function(fitted, **{name: value for name, value in settings.items() if name in taken})
-    pair = fitted.pair
+    find = finder(fitted.pair.item_ids)
 
     def user_of(movies: Ids, ratings: Ratings) -> Vectors:
         if len(ratings):
             check_ratings(ratings)
-        place = positions(pair.item_ids, movies)
+        place = find(movies)
         return solve(place[place >= 0], ratings[place >= 0]).astype(np.float32)
 
     return user_of

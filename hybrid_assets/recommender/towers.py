@@ -4,6 +4,7 @@ A tower pair is a table of user vectors and a table of item vectors whose dot pr
 Belongs here: that shape and its alignment to ids. Does not: how a model fills it, or how scores become a ranking.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,11 +55,21 @@ class TowerPair:
 
 def positions(ids: Ids, wanted: Ids) -> Ids:
     """Index in the unique `ids` of each wanted id, -1 where it is not there."""
+    return finder(ids)(wanted)
+
+
+def finder(ids: Ids) -> Callable[[Ids], Ids]:
+    """`positions` in ids that are looked up many times: they are sorted once."""
     if len(ids) == 0:
-        return np.full(len(wanted), -1, dtype=np.int64)
+        return lambda wanted: np.full(len(wanted), -1, dtype=np.int64)
     order = np.argsort(ids)
-    rows = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
-    return np.where(ids[rows] == wanted, rows, -1)
+    ascending = ids[order]
+
+    def find(wanted: Ids) -> Ids:
+        place = np.searchsorted(ascending, wanted).clip(max=len(ids) - 1)
+        return np.where(ascending[place] == wanted, order[place], -1)
+
+    return find
 
 
 def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "refuse"]) -> Vectors:
