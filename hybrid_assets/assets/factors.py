@@ -20,6 +20,7 @@ from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
 from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.models.interactions import Progress
 from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
@@ -65,6 +66,7 @@ def fit_model(
     threshold: float,
     ratings: pl.DataFrame,
     embeddings: tuple[Ids, Vectors] | None = None,
+    progress: Progress | None = None,
 ) -> TowerPair:
     """A model's tower pair.
 
@@ -73,11 +75,14 @@ def fit_model(
         threshold: a rating of at least this is liked.
         ratings: `user_id`, `movie_id`, `rating`, `timestamp`, in training order.
         embeddings: movie ids and vectors of the encoder that the model names; of no account for one that names none.
+        progress: told how far it is, by the models that take minutes.
 
     Raises:
         ValueError: the model cannot be fitted on these ratings, or names an encoder and has no embeddings.
     """
     function, columns, more = _fit(settings, threshold, ratings, embeddings)
+    if _takes(settings, "progress"):
+        more["progress"] = progress
     return function(*columns, **more)
 
 
@@ -86,12 +91,16 @@ def fit_folds(
     threshold: float,
     train: pl.DataFrame,
     embeddings: tuple[Ids, Vectors] | None = None,
+    progress: Callable[[Fold], Progress] | None = None,
 ) -> dict[Fold, TowerPair]:
     """`fit_model` of each fold of train. A long descent that keeps Python to itself has a process beside this one."""
     rows = {fold: fold_of(train, fold) for fold in FOLDS}
     steps = train.height * settings.epochs if isinstance(settings, PmfSettings | BiasedMfSettings) else 0
     if steps < WORTH_A_PROCESS:
-        return {fold: fit_model(settings, threshold, ratings, embeddings) for fold, ratings in rows.items()}
+        return {
+            fold: fit_model(settings, threshold, ratings, embeddings, progress(fold) if progress else None)
+            for fold, ratings in rows.items()
+        }
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as beside:
         function, columns, more = _fit(settings, threshold, rows["fit"], embeddings)
         fitted = beside.submit(function, *columns, **more)
@@ -164,7 +173,9 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
         train = train_ratings.collect()
         texts = None if embeddings is None else ids_and_vectors(embeddings.collect(), "movie_id")
         step.say(f"fitting {name} on {train.height:,} ratings, and on those without the validation part")
-        towers = fit_folds(settings, threshold, train, texts)
+        # Cornac's networks count steps, ours epochs
+        unit = "steps" if library == "cornac" else "epochs"
+        towers = fit_folds(settings, threshold, train, texts, lambda fold: step.progress(f"{unit} of fold {fold}"))
         pair = towers["train"]
         return Computed(
             factor_table(towers),

@@ -167,7 +167,11 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         key=f"gates/{name}",
         group="stackers",
         version="2",
-        settings=[stacker.folds, stacker.seed, system.model_names, system.encoder_names, threshold],
+        settings=[
+            [stacker.folds, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
+            [system.model_names, system.encoder_names],
+            threshold,
+        ],
         libraries=["numpy", "scipy"],
         inputs=_taught_by(name, catalog),
         tags=system_tags(name, system),

@@ -84,7 +84,7 @@ class Step:
 
         def report(done: int, total: int | None) -> None:
             rate = done / max(time.monotonic() - started, 1e-9)
-            told = f"{done:,} {unit}, {rate:,.0f}/s" if total is None else _of_total(done, total, unit, rate)
+            told = f"{done:,} {unit}, {_per_second(rate)}" if total is None else _of_total(done, total, unit, rate)
             now_and_then(told, done == total)
 
         return report
@@ -104,7 +104,11 @@ class Step:
 
 def _of_total(done: int, total: int, unit: str, rate: float) -> str:
     left = f"{(total - done) / rate:,.0f} s left" if rate > 0 else "time left unknown"
-    return f"{done:,} of {total:,} {unit}, {rate:,.0f}/s, {left}"
+    return f"{done:,} of {total:,} {unit}, {_per_second(rate)}, {left}"
+
+
+def _per_second(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
 
 
 def incremental_asset(

@@ -321,3 +321,22 @@ def test_a_long_sequence_is_learnt_in_pieces_the_last_one_whole(longest, pieces)
     found = time_ordered(np.ones(5, dtype=np.int64), np.arange(5), np.ones(5, dtype=np.float32), np.arange(5))
     dataset = sequential_dataset(found, longest=longest, seed=1)
     assert [dataset.uir_tuple[1][rows].tolist() for rows in dataset.sessions.values()] == pieces
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "vbpr"])
+def test_a_model_that_takes_minutes_tells_of_each_epoch(name):
+    told: list[tuple[int, int | None]] = []
+    with_telling = QUICK[name](*two_tastes(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 2), (2, 2)]
+    assert with_telling.item_vectors.tobytes() == QUICK[name](*two_tastes()).item_vectors.tobytes()
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_a_model_that_cornac_trains_tells_of_each_step(name):
+    told: list[tuple[int, int | None]] = []
+    with_telling = QUICK[name](*two_tastes(), progress=lambda done, total: told.append((done, total)))
+    assert told == [(step, None) for step in range(1, len(told) + 1)]
+    assert len(told) >= 2, "two epochs"
+    said = len(told)
+    assert with_telling.item_vectors.tobytes() == QUICK[name](*two_tastes()).item_vectors.tobytes()
+    assert len(told) == said, "nothing is told of what is fitted later"

@@ -5,8 +5,8 @@ Belongs here: calling Cornac and reading its states. Does not: the order (sequen
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings
-from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.interactions import Progress, Ratings
+from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, steps_told, time_ordered
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -27,6 +27,7 @@ def bert4rec(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    progress: Progress | None = None,
 ) -> TowerPair:
     """Score = h_u . V_i + b_i, h_u the state of a mask put after the user's movies, V their table, b their biases.
 
@@ -54,6 +55,7 @@ def bert4rec(
         batch_size: pieces a step.
         learning_rate: of Adam.
         seed: seed of the initial weights and of all draws.
+        progress: told of each step of the descent.
 
     Raises:
         ValueError: as `time_ordered`; or a vector is not finite (the descent diverged).
@@ -62,7 +64,8 @@ def bert4rec(
     from cornac.models import TransformerRec
 
     sequences = time_ordered(user_ids, item_ids, ratings, timestamps)
-    with torch.random.fork_rng(devices=[]):  # Cornac seeds torch for the whole process
+    # Cornac seeds torch for the whole process
+    with torch.random.fork_rng(devices=[]), steps_told(progress):
         made = TransformerRec(
             backbone="bert",
             objective="mlm",

@@ -3,8 +3,9 @@
 Belongs here: index order, the check of the input, which ratings count and how much. Does not: any model.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Ratings = npt.NDArray[np.float32]
+# Called now and then with what is done, and of how much (None: nobody knows).
+Progress: TypeAlias = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True)

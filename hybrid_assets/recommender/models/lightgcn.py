@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings, interactions
+from hybrid_assets.recommender.models.interactions import Progress, Ratings, interactions
 from hybrid_assets.recommender.models.pairwise import descend
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
@@ -30,6 +30,7 @@ def lightgcn(
     regularisation: float,
     liked_only: bool,
     seed: int,
+    progress: Progress | None = None,
 ) -> TowerPair:
     """Vectors that are the mean of a user's (an item's) own factors and those of the neighbours, layer by layer.
 
@@ -51,6 +52,7 @@ def lightgcn(
         regularisation: l of the loss.
         liked_only: whether only liked ratings are choices.
         seed: seed of the initial factors and of the draws.
+        progress: told of each epoch.
 
     Raises:
         ValueError: as `interactions`; or a vector is not finite (the descent diverged).
@@ -91,6 +93,7 @@ def lightgcn(
         learning_rate=learning_rate,
         regularisation=regularisation,
         seed=seed,
+        progress=progress,
     )
     with torch.no_grad():
         user_vectors, item_vectors = towers()

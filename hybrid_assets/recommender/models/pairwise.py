@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hybrid_assets.recommender.models.interactions import Progress
+
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
@@ -26,6 +28,7 @@ def descend(
     learning_rate: float,
     regularisation: float,
     seed: int,
+    progress: Progress | None = None,
 ) -> None:
     """Change the parameters so that towers rank: minimise sum over u, i of -ln sigmoid(x_ui - x_uj) + l |W|^2.
 
@@ -42,6 +45,7 @@ def descend(
         learning_rate: of Adam.
         regularisation: l of the equation.
         seed: seed of the order and of the draws.
+        progress: told of each epoch.
     """
     import torch
 
@@ -51,7 +55,7 @@ def descend(
     known = np.sort(users * chosen.shape[1] + items)
     teaching = np.flatnonzero(np.bincount(users, minlength=chosen.shape[0])[users] < chosen.shape[1])
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
-    for _ in range(epochs):
+    for epoch in range(epochs):
         order = generator.permutation(teaching)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
@@ -64,6 +68,8 @@ def descend(
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
+        if progress:
+            progress(epoch + 1, epochs)
 
 
 def _not_chosen(users: Index, known: Index, items: int, generator: np.random.Generator) -> Index:

@@ -5,8 +5,8 @@ Belongs here: calling Cornac and reading its states. Does not: the order (sequen
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings
-from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.interactions import Progress, Ratings
+from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, steps_told, time_ordered
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -26,6 +26,7 @@ def sasrec(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    progress: Progress | None = None,
 ) -> TowerPair:
     """Score = h_u . V_i, h_u the last state of a causal self-attention network over the user's movies, V their table.
 
@@ -49,6 +50,7 @@ def sasrec(
         batch_size: ratings a step.
         learning_rate: of Adam.
         seed: seed of the initial weights and of all draws.
+        progress: told of each step of the descent.
 
     Raises:
         ValueError: as `time_ordered`; or a vector is not finite (the descent diverged).
@@ -57,7 +59,8 @@ def sasrec(
     from cornac.models import SASRec
 
     sequences = time_ordered(user_ids, item_ids, ratings, timestamps)
-    with torch.random.fork_rng(devices=[]):  # Cornac seeds torch for the whole process
+    # Cornac seeds torch for the whole process
+    with torch.random.fork_rng(devices=[]), steps_told(progress):
         made = SASRec(
             embedding_dim=factors,
             num_blocks=blocks,

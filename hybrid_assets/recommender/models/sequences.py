@@ -1,16 +1,19 @@
 """Ratings as sequences: what the models share that read a user's movies in the order of time.
 
-Belongs here: that order, and Cornac's form of it. Does not: any model.
+Belongs here: that order, Cornac's form of it, and how far Cornac is. Does not: any model.
 """
 
+import itertools
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
+from hybrid_assets.recommender.models.interactions import Progress, Ratings, check_ratings, first_appearance
 from hybrid_assets.recommender.towers import Ids, positions
 
 if TYPE_CHECKING:
@@ -90,3 +93,19 @@ def last_of(sequences: Sequences, length: int, padding: int, after: tuple[int, .
         end = np.concatenate([items, np.array(after, dtype=np.int64)])[-length:]
         row[length - len(end) :] = end
     return torch.from_numpy(ends)
+
+
+@contextmanager
+def steps_told(progress: Progress | None) -> Iterator[None]:
+    """Tells how many steps torch's optimisers take in this process meanwhile; Cornac tells nobody how far it is."""
+    from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    if progress is None:
+        yield
+        return
+    steps = itertools.count(1)
+    hook = register_optimizer_step_post_hook(lambda optimiser, args, kwargs: progress(next(steps), None))
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -7,7 +7,7 @@ batch and not over its triples; it is not called for that reason.
 
 from typing import TYPE_CHECKING
 
-from hybrid_assets.recommender.models.interactions import Ratings, interactions
+from hybrid_assets.recommender.models.interactions import Progress, Ratings, interactions
 from hybrid_assets.recommender.models.pairwise import descend
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
 
@@ -30,6 +30,7 @@ def vbpr(
     regularisation: float,
     liked_only: bool,
     seed: int,
+    progress: Progress | None = None,
 ) -> TowerPair:
     """x_ui = U_u . V_i + T_u . (E f_i) + b_i + b . f_i with f_i the text embedding of movie i; all else is learned.
 
@@ -51,6 +52,7 @@ def vbpr(
         regularisation: l of the loss.
         liked_only: whether only liked ratings are choices.
         seed: seed of the initial factors and of the draws.
+        progress: told of each epoch.
 
     Raises:
         ValueError: as `interactions`; a movie has no embedding; or a vector is not finite (the descent diverged).
@@ -84,6 +86,7 @@ def vbpr(
         learning_rate=learning_rate,
         regularisation=regularisation,
         seed=seed,
+        progress=progress,
     )
     with torch.no_grad():
         user_vectors, item_vectors = towers()
