@@ -8,7 +8,10 @@ from quick_graph import Graph, quick_catalog
 
 from hybrid_assets.catalog import Catalog
 
-SYSTEMS = ["most_popular", "mf_only", "mf_minilm", "ease", "ease_diverse", "ease_less_popular", "models_minilm"]
+SYSTEMS = [
+    *("most_popular", "mf_only", "mf_minilm", "ease", "ease_diverse", "ease_less_popular", "models_minilm"),
+    *("stacked_minilm", "gated_minilm"),
+]
 
 
 def write_dataset(folder, ratings: list[tuple[int, int, float]]) -> None:
