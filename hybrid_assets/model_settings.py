@@ -158,8 +158,8 @@ class _Pairwise(_Model):
     """Choices a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.005
     """Step size of Adam."""
-    regularisation: Annotated[float, Field(ge=0)] = 10.0
-    """Weight of the squared norm of all that is learned."""
+    regularisation: Annotated[float, Field(ge=0)] = 0.1
+    """Weight of the squared norm of all that is learned; beside a loss that is a sum over all choices."""
     seed: Annotated[int, Field(ge=0)] = 42
     """Seed of the initial factors and of the draws."""
 

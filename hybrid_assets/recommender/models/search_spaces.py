@@ -39,7 +39,7 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "liked_only": either,
         "epochs": count(20, 200),
         "learning_rate": scale(0.001, 0.03),
-        "regularisation": scale(1.0, 300.0),
+        "regularisation": scale(0.001, 30.0),
     }
     sequential: dict[str, Any] = {
         "factors": IntDistribution(32, 128, step=16),  # the usual numbers of heads divide it
