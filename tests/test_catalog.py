@@ -239,7 +239,7 @@ def test_a_folder_in_place_of_a_file_is_named(tmp_path):
 
 # settings that cannot change alone
 GO_TOGETHER = {"algorithm", "base", "tuning", "align_with", "method"}
-DESCENT = {"epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1, "refresh": False}
+DESCENT = {"epochs": 9, "learning_rate": 0.1, "regularisation": 0.7, "seed": 1, "refresh": False}
 SEQUENTIAL = {
     "factors": 8,
     "blocks": 1,
