@@ -180,10 +180,13 @@ def tune(
         found = tune_model(table_store(catalog), catalog, model, trials=trials, timeout=timeout, told=told)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    first = found.trials[0].quality
+    if found.current is None:
+        own = f"have not been tried: --trials {len(found.trials) + 1}"
+    else:
+        own = "failed" if found.current.quality is None else f"{found.current.quality:.4f}"
     err.print(
         f"NDCG@{catalog.evaluation.k} on validation: best {found.best.quality:.4f} (trial {found.best.number + 1}), "
-        f"the catalog's {'failed' if first is None else f'{first:.4f}'}; plot: {found.plot}",
+        f"the catalog's {own}; plot: {found.plot}",
         soft_wrap=True,
     )
     out.print(found.snippet, markup=False)

@@ -19,7 +19,7 @@ from hybrid_assets.assets.factors import ALGORITHMS, fit_model
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.recommender.model_search import Trial, best_of, search, validation_quality
+from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
 from hybrid_assets.reporting.plots import search_plot
@@ -34,6 +34,7 @@ class Tuned:
     Attributes:
         trials: all of them, those of earlier calls too.
         best: the best one.
+        current: that of the catalog's settings; None where there are as many trials as asked for without it.
         snippet: the model's settings with those of the best trial, as TOML for the catalog.
         plot: the PNG of the trials.
         journal: the file that a further call goes on from.
@@ -41,6 +42,7 @@ class Tuned:
 
     trials: list[Trial]
     best: Trial
+    current: Trial | None
     snippet: str
     plot: Path
     journal: Path
@@ -65,7 +67,7 @@ def tune_model(
 
     Args:
         store: tables of the dataset, in a folder of this machine.
-        catalog: whose entry of the model is the first trial.
+        catalog: whose entry of the model is tried first.
         model: a name under [models].
         trials: how many there shall be in all.
         timeout: seconds after which no trial is started; None: no limit.
@@ -96,10 +98,11 @@ def tune_model(
     versions = {name: importlib.metadata.version(name) for name in ("optuna", *([library] if library else []))}
     values = {name: repr(distribution) for name, distribution in space.items()}
     folder = _folder(store, model)
+    current = {name: given[name] for name in space}
     found = search(
         quality,
         space,
-        {name: given[name] for name in space},
+        current,
         identity=f"{model} {settings_digest(held, made_from, versions, values, k, threshold, SEED)}",
         file=folder / "trials.jsonl",
         trials=trials,
@@ -111,7 +114,8 @@ def tune_model(
     table = pl.DataFrame([{**trial.settings, "quality": trial.quality} for trial in found], infer_schema_length=None)
     plot = folder / "trials.png"
     plot.write_bytes(search_plot(table, f"{model} on {catalog.dataset}", f"NDCG@{k}, validation"))
-    return Tuned(found, best, snippet(model, with_settings(settings, best.settings)), plot, folder / "trials.jsonl")
+    entry = snippet(model, with_settings(settings, best.settings))
+    return Tuned(found, best, trial_of(found, current), entry, plot, folder / "trials.jsonl")
 
 
 def with_settings(settings: ModelSettings, searched: Mapping[str, Any]) -> ModelSettings:

@@ -13,13 +13,12 @@ import polars as pl
 
 from hybrid_assets.assets.factors import fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering, weighs_branches
-from hybrid_assets.assets.stackers import NEWCOMERS, learned_asset, learned_fusion
+from hybrid_assets.assets.stackers import learned_asset, learned_system
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
 from hybrid_assets.recommender.fold_in import FOLD_INS
-from hybrid_assets.recommender.learned_newcomers import learned_newcomer_system
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
@@ -95,16 +94,9 @@ def load_system(store: TableStore, catalog: Catalog, system: str) -> Loaded:
     }
     if settings.is_learned:
         learned = table(store, learned_asset(system, settings)).collect()
-        loaded = learned_newcomer_system(
-            models,
-            embeddings,
-            films_of(train, film_years(table(store, "movies").collect()), threshold),
-            few=learned_fusion(settings, learned, NEWCOMERS),
-            many=learned_fusion(settings, learned),
-            most_few=max(settings.learning.newcomer_ratings),
-            size=settings.learning.candidates,
-            explained=explained_ranks(settings, catalog.evaluation.list_length),
-        )
+        films = films_of(train, film_years(table(store, "movies").collect()), threshold)
+        explained_to = explained_ranks(settings, catalog.evaluation.list_length)
+        loaded = learned_system(settings, learned, models, embeddings, films, explained_to)
     else:
         loaded = newcomer_system(
             models,

@@ -78,6 +78,7 @@ def test_it_needs_no_table_but_train_and_the_embeddings_that_the_model_names(sto
     assert len(found.trials) == 2
     assert found.best.quality == max(trial.quality for trial in found.trials)
     assert found.trials[0].settings.items() <= catalog.models[model].model_dump().items()
+    assert found.current == found.trials[0]
     assert found.plot == tmp_path / "data" / "searches" / model / "trials.png"
     assert found.plot.read_bytes().startswith(b"\x89PNG")
     for line in found.journal.read_text().splitlines():

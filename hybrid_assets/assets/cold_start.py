@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 
 import dagster as dg
@@ -9,7 +10,7 @@ import polars as pl
 
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, weighs_branches
-from hybrid_assets.assets.stackers import NEWCOMERS, learn, learned_fusion, of_newcomers, with_texts
+from hybrid_assets.assets.stackers import learn, learned_system, of_newcomers, with_texts
 from hybrid_assets.catalog import Catalog, SystemSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -27,10 +28,8 @@ from hybrid_assets.recommender.cold_start import (
 )
 from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.learned_newcomers import learned_newcomer_system
 from hybrid_assets.recommender.metrics import Values
 from hybrid_assets.recommender.newcomers import newcomer_system
-from hybrid_assets.recommender.stacking import LearnedFusion
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
@@ -77,9 +76,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     systems = {name: catalog.systems[name] for name in settings.systems}
     models = {model: catalog.models[model] for system in systems.values() for model in system.model_names}
     encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
-    # whose weights validation chose: the lists' table knows them
-    weighed = [name for name, system in systems.items() if weighs_branches(system)]
-    learned = {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
+    # what fuses the branches: weights that validation chose stand beside the lists, learned ones are learned anew
+    fused_by = {name: f"scores/{name}" for name, system in systems.items() if weighs_branches(system)}
+    fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
+    reads_years = any(system.is_learned for system in systems.values())
     used = {ALGORITHMS[model.algorithm][1] for model in models.values()} - {None}
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
@@ -100,15 +100,13 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "train_ratings": "train_ratings",
             "test_ratings": "test_ratings",
             **{f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in encoders},
-            **{f"scores_{name}": f"scores/{name}" for name in weighed},
-            **({"movies": "movies"} if learned else {}),
-            **{f"candidates_{name}": asset for name, asset in learned.items()},
+            **({"movies": "movies"} if reads_years else {}),
+            **{f"fused_by_{name}": asset for name, asset in fused_by.items()},
         },
         parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
         optional=[
             *(f"embeddings_{encoder}" for encoder in encoders),
-            *(f"scores_{name}" for name in weighed),
-            *(f"candidates_{name}" for name in learned),
+            *(f"fused_by_{name}" for name in fused_by),
         ],
         description=(
             f"NDCG@{evaluation.k} and recall@{evaluation.k} on cold start: {settings.movies:.0%} of the movies and "
@@ -123,6 +121,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 ("train_ratings", "rating"),
                 ("test_ratings", "rating"),
                 *((f"embeddings/{encoder}", "vector") for encoder in encoders),
+                *((asset, "hit" if systems[name].is_learned else "score") for name, asset in fused_by.items()),
             ]
         },
         checks=[
@@ -157,32 +156,24 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             if f"embeddings_{encoder}" in here
         }
         held = _HeldOut(catalog, split, fitted, embedded)
+        films = cache(lambda: films_of(split.warm, film_years(here["movies"].collect()), threshold))
         rows = []
         for name, system in systems.items():
-            missing = _why_missing(name, system, catalog, tables)
-            fused_by: FusedBy = None
+            missing = _why_missing(system, embedded, fused_by.get(name, "") if f"fused_by_{name}" not in here else "")
+            fusion: Fusion = None
             if not missing and system.is_learned:
-                taught = here[f"candidates_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
+                taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
                 newcomers = taught.filter(of_newcomers(system))
                 as_users = newcomers.is_empty() or max(settings.known) > max(system.learning.newcomer_ratings)
                 texts = {encoder: here[f"embeddings_{encoder}"] for encoder in system.encoder_names}
                 step.say(f"{name}: learning from those who are not held out")
-                found = learn(
-                    system,
-                    with_texts(taught if as_users else newcomers, train, texts, system.learning, threshold),
-                    step.say,
-                    for_users=as_users,
-                )
-                fused_by = _Learned(
-                    learned_fusion(system, found),
-                    learned_fusion(system, found, NEWCOMERS),
-                    films_of(split.warm, film_years(here["movies"].collect()), threshold),
-                )
+                rows_taught = with_texts(taught if as_users else newcomers, train, texts, system.learning, threshold)
+                fusion = _Learned(learn(system, rows_taught, step.say, for_users=as_users), films())
             elif not missing:
-                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if name in weighed else None
-                fused_by = chosen_weights(system, stamp.numbers if stamp else {})
-            rows += _movie_rows(name, system, held, fused_by, missing)
-            rows += _people_rows(name, system, held, fused_by, missing)
+                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if weighs_branches(system) else None
+                fusion = chosen_weights(system, stamp.numbers if stamp else {})
+            rows += _movie_rows(name, system, held, fusion, missing)
+            rows += _people_rows(name, system, held, fusion, missing)
         figures = pl.DataFrame(rows, schema=SCHEMA)
         shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
         return Computed(
@@ -209,38 +200,36 @@ class _HeldOut:
 
 @dataclass(frozen=True)
 class _Learned:
-    """What a system has learnt from those who are not held out, and what their ratings tell of films."""
+    """What a system has learnt from those who are not held out, as `learn` gives it, and what they tell of films."""
 
-    users: LearnedFusion
-    newcomers: LearnedFusion
+    table: pl.DataFrame
     films: Films
 
 
 # The branches' weights, or what was learned.
-FusedBy: TypeAlias = Sequence[float] | _Learned | None
+Fusion: TypeAlias = Sequence[float] | _Learned | None
 
 
-def _why_missing(name: str, system: SystemSettings, catalog: Catalog, tables: Mapping[str, pl.LazyFrame | None]) -> str:
-    without = [encoder for encoder in system.encoder_names if tables[f"embeddings_{encoder}"] is None]
+def _why_missing(system: SystemSettings, embedded: Embedded, needed: str) -> str:
+    """`needed`: the asset that is not there and tells how the branches are fused; "" where none is lacking."""
+    without = [encoder for encoder in system.encoder_names if encoder not in embedded]
     if without:
         return f"not materialized: hybrid-assets backfill {' '.join(without)}"
-    needed = f"candidates/{catalog.candidates_of(name)}" if system.is_learned else f"scores/{name}"
-    parameter = f"candidates_{name}" if system.is_learned else f"scores_{name}"
-    return f"{needed} is not materialized: hybrid-assets run" if tables.get(parameter, "") is None else ""
+    return f"{needed} is not materialized: hybrid-assets run" if needed else ""
 
 
 def _movie_rows(
-    name: str, system: SystemSettings, held: _HeldOut, fused_by: FusedBy, missing: str
+    name: str, system: SystemSettings, held: _HeldOut, fusion: Fusion, missing: str
 ) -> list[dict[str, object]]:
     """Both sets of candidates."""
     catalog, split = held.catalog, held.split
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.k
     learnt = catalog.cold_start.movies > catalog.pairs.cold_share and _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
-    if system.is_learned:
-        state = state or "what it has learnt holds for movies that somebody rated"
-    if state or isinstance(fused_by, _Learned):
-        return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
+    if state:
+        return _movie_states(name, system, state)
+    if isinstance(fusion, _Learned):
+        return _movie_states(name, system, "what it has learnt holds for movies that somebody rated")
     nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
     towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
     for encoder in system.encoder_names:
@@ -250,14 +239,18 @@ def _movie_rows(
     rows = []
     for candidates in ("cold", "all"):
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
-        branches = system_branches(towers, pool, system.fusion, fused_by)
+        branches = system_branches(towers, pool, system.fusion, fusion)
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
         rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
     return rows
 
 
+def _movie_states(name: str, system: SystemSettings, state: str) -> list[dict[str, object]]:
+    return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
+
+
 def _people_rows(
-    name: str, system: SystemSettings, held: _HeldOut, fused_by: FusedBy, missing: str
+    name: str, system: SystemSettings, held: _HeldOut, fusion: Fusion, missing: str
 ) -> list[dict[str, object]]:
     """Every number of known ratings."""
     catalog, split, fitted = held.catalog, held.split, held.fitted
@@ -274,20 +267,11 @@ def _people_rows(
     if state:
         return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
     embedded = {encoder: held.embedded[encoder] for encoder in system.encoder_names}
-    if isinstance(fused_by, _Learned):
-        loaded = learned_newcomer_system(
-            folds_in,
-            embedded,
-            fused_by.films,
-            few=fused_by.newcomers,
-            many=fused_by.users,
-            most_few=max(system.learning.newcomer_ratings),
-            size=system.learning.candidates,
-            explained=0,
-        )
+    if isinstance(fusion, _Learned):
+        loaded = learned_system(system, fusion.table, folds_in, embedded, fusion.films, explained=0)
     else:
         warm = split.warm["movie_id"].unique(maintain_order=True).to_numpy()
-        loaded = newcomer_system(folds_in, embedded, warm, fusion=system.fusion, weights=fused_by, threshold=threshold)
+        loaded = newcomer_system(folds_in, embedded, warm, fusion=system.fusion, weights=fusion, threshold=threshold)
     rows = []
     for known in numbers_known:
         values = user_cold(

@@ -173,9 +173,7 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
         train = train_ratings.collect()
         texts = None if embeddings is None else ids_and_vectors(embeddings.collect(), "movie_id")
         step.say(f"fitting {name} on {train.height:,} ratings, and on those without the validation part")
-        # Cornac's networks count steps, ours epochs
-        unit = "steps" if library == "cornac" else "epochs"
-        towers = fit_folds(settings, threshold, train, texts, lambda fold: step.progress(f"{unit} of fold {fold}"))
+        towers = fit_folds(settings, threshold, train, texts, lambda fold: step.progress(f"steps of fold {fold}"))
         pair = towers["train"]
         return Computed(
             factor_table(towers),

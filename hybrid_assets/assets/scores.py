@@ -187,12 +187,13 @@ def _weight_names(system: SystemSettings) -> list[str]:
 
 def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.list_length
+    embedded = {it: ids_and_vectors(tables[f"embeddings_{it}"].collect(), "movie_id") for it in system.encoder_names}
     known = known_from(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
         film_years(tables["movies"].collect()),
         threshold,
-        content_towers(train, {it: tables[f"embeddings_{it}"] for it in system.encoder_names}, threshold),
+        content_towers(train, embedded, threshold),
     )
     fusion = learned_fusion(system, tables["learned"].collect())
     return learned_ranking(fusion, known, system.learning.candidates, k, explained=explained_ranks(system, k))

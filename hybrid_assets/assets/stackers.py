@@ -15,7 +15,15 @@ from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.cold_start import ColdSplit
 from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.gate import gated_fusion, train_gate
-from hybrid_assets.recommender.learned_newcomers import leave_out, newcomer_examples, with_newcomer_contents
+from hybrid_assets.recommender.learned_newcomers import (
+    Embeddings,
+    Models,
+    learned_newcomer_system,
+    leave_out,
+    newcomer_examples,
+    with_newcomer_contents,
+)
+from hybrid_assets.recommender.newcomers import NewcomerSystem
 from hybrid_assets.recommender.stacking import (
     LearnedFusion,
     cross_folds,
@@ -25,7 +33,7 @@ from hybrid_assets.recommender.stacking import (
     train_ranker,
     with_contents,
 )
-from hybrid_assets.recommender.stacking_context import film_years, films_of
+from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.tables import ids_and_vectors
@@ -235,7 +243,7 @@ def with_texts(
         of_fold, pool = taught.filter(pl.col("fold") == held_out), candidates(rest)
         if of_fold.is_empty():
             continue
-        contents = {name: centred_content(rest, *vectors, threshold) for name, vectors in embedded.items()}
+        contents = content_towers(rest, embedded, threshold)
         parts.append(with_contents(of_fold, rest, pool, aligned(contents, pool), threshold))
     left_out = _left_out(train, stacker)
     for place, ratings in enumerate(stacker.newcomer_ratings, stacker.folds):
@@ -301,6 +309,22 @@ def learned_fusion(system: SystemSettings, learned: pl.DataFrame, who: str = USE
     return stacked_fusion(rows["ranker"].to_list(), system.model_names, system.encoder_names)
 
 
+def learned_system(
+    system: SystemSettings, learned: pl.DataFrame, models: Models, embeddings: Embeddings, films: Films, explained: int
+) -> NewcomerSystem:
+    """The system that a `learned_asset` holds, for newcomers; the other arguments are learned_newcomer_system's."""
+    return learned_newcomer_system(
+        models,
+        embeddings,
+        films,
+        few=learned_fusion(system, learned, NEWCOMERS),
+        many=learned_fusion(system, learned),
+        most_few=max(system.learning.newcomer_ratings),
+        size=system.learning.candidates,
+        explained=explained,
+    )
+
+
 def system_tags(name: str, system: SystemSettings) -> dict[str, str]:
     """Tags of a system's assets, to search by; a tag has one value, so only a single model or encoder has one."""
     tags = {"system": name}
@@ -310,11 +334,6 @@ def system_tags(name: str, system: SystemSettings) -> dict[str, str]:
     return tags
 
 
-def content_towers(
-    ratings: pl.DataFrame, embeddings: Mapping[str, pl.LazyFrame], threshold: float
-) -> dict[str, TowerPair]:
+def content_towers(ratings: pl.DataFrame, embeddings: Embeddings, threshold: float) -> dict[str, TowerPair]:
     """The content branches of a system that learns, over some ratings."""
-    return {
-        encoder: centred_content(ratings, *ids_and_vectors(table.collect(), "movie_id"), threshold)
-        for encoder, table in embeddings.items()
-    }
+    return {name: centred_content(ratings, *embedded, threshold) for name, embedded in embeddings.items()}

@@ -18,7 +18,7 @@ from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.stacking import LearnedFusion, examples, learned_ranking, with_contents
 from hybrid_assets.recommender.stacking_context import Films
-from hybrid_assets.recommender.stacking_features import Known, centred
+from hybrid_assets.recommender.stacking_features import Aligned, Known, centred
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
@@ -49,7 +49,8 @@ def newcomer_examples(models: Models, films: Films, left_out: ColdSplit, known: 
         As `stacking.examples`.
     """
     given, wanted = _divided(left_out, known)
-    return examples(_arriving(models, {}, films)(given, None), wanted, size)
+    pool, branches, contents = _arriving(models, {}, films.item_ids, films.threshold)(given, None)
+    return examples(Known(given, pool, films, branches, contents), wanted, size)
 
 
 def with_newcomer_contents(
@@ -69,10 +70,7 @@ def with_newcomer_contents(
     """
     given, _ = _divided(left_out, known)
     rated = left_out.warm["movie_id"].unique(maintain_order=True).to_numpy()
-    texts = {name: centred(*embedded, rated) for name, embedded in embeddings.items()}
-    arrivals = Arrivals(rated, {}, {name: (rated, vectors) for name, vectors in texts.items()}, "liked", threshold)
-    vectors, pool = arrive(arrivals, given)
-    contents = {name: (vectors[name], of_items) for name, of_items in texts.items()}
+    pool, _, contents = _arriving({}, embeddings, rated, threshold)(given, None)
     return with_contents(taught, given, pool, contents, threshold)
 
 
@@ -104,17 +102,18 @@ def learned_newcomer_system(
     Raises:
         ValueError: a film has no vector.
     """
-    known_of = _arriving(models, embeddings, films)
+    arriving = _arriving(models, embeddings, films.item_ids, films.threshold)
 
     def lists(ratings: pl.DataFrame, k: int, *, seen: pl.DataFrame | None = None) -> tuple[Ranking, Candidates]:
-        known = known_of(ratings, seen)
-        row = positions(known.pool.user_ids, ratings["user_id"].to_numpy())
-        has_few = np.bincount(row, minlength=len(known.pool.user_ids)) <= most_few
+        pool, branches, contents = arriving(ratings, seen)
+        known = Known(ratings, pool, films, branches, contents)
+        row = positions(pool.user_ids, ratings["user_id"].to_numpy())
+        has_few = np.bincount(row, minlength=len(pool.user_ids)) <= most_few
         if has_few.all() or not has_few.any():
             fusion = few if has_few.all() else many
-            return learned_ranking(fusion, known, size, k, explained=explained), known.pool
+            return learned_ranking(fusion, known, size, k, explained=explained), pool
         of_few, of_many = (learned_ranking(fusion, known, size, k, explained=explained) for fusion in (few, many))
-        return _by_user(has_few, of_few, of_many), known.pool
+        return _by_user(has_few, of_few, of_many), pool
 
     return lists
 
@@ -139,27 +138,25 @@ def _divided(left_out: ColdSplit, known: int) -> tuple[pl.DataFrame, pl.DataFram
 
 
 def _arriving(
-    models: Models, embeddings: Embeddings, films: Films
-) -> Callable[[pl.DataFrame, pl.DataFrame | None], Known]:
-    """(ratings, seen) of newcomers -> what is known of them."""
+    models: Models, embeddings: Embeddings, item_ids: Ids, threshold: float
+) -> Callable[[pl.DataFrame, pl.DataFrame | None], tuple[Candidates, dict[str, Aligned], dict[str, Aligned]]]:
+    """(ratings, seen) of newcomers -> they and the candidates `item_ids`; collaborative and content branches."""
     items = {
-        name: align(pair.item_ids, pair.item_vectors, films.item_ids, missing="refuse")
-        for name, (_, pair) in models.items()
+        name: align(pair.item_ids, pair.item_vectors, item_ids, missing="refuse") for name, (_, pair) in models.items()
     }
-    texts = {name: centred(*embedded, films.item_ids) for name, embedded in embeddings.items()}
+    texts = {name: centred(*embedded, item_ids) for name, embedded in embeddings.items()}
+    folds_in = {name: user_of for name, (user_of, _) in models.items()}
     arrivals = Arrivals(
-        films.item_ids,
-        {name: user_of for name, (user_of, _) in models.items()},
-        {name: (films.item_ids, vectors) for name, vectors in texts.items()},
-        "liked",
-        films.threshold,
+        item_ids, folds_in, {name: (item_ids, vectors) for name, vectors in texts.items()}, "liked", threshold
     )
 
-    def known(ratings: pl.DataFrame, seen: pl.DataFrame | None) -> Known:
+    def branches(
+        ratings: pl.DataFrame, seen: pl.DataFrame | None
+    ) -> tuple[Candidates, dict[str, Aligned], dict[str, Aligned]]:
         vectors, pool = arrive(arrivals, ratings, seen)
-        of_models, contents = (
-            {name: (vectors[name], of_items) for name, of_items in branches.items()} for branches in (items, texts)
+        collaborative, content = (
+            {name: (vectors[name], of_items) for name, of_items in sides.items()} for sides in (items, texts)
         )
-        return Known(ratings, pool, films, of_models, contents)
+        return pool, collaborative, content
 
-    return known
+    return branches

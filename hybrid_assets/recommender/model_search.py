@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class Trial:
     """One set of settings and what it is worth.
 
     Attributes:
-        number: 0 for the settings that the catalog had.
+        number: 0 for the settings that the catalog had at first.
         settings: what was searched.
         quality: mean NDCG@k on validation; None where the model could not be fitted.
         seconds: fitting and ranking.
@@ -86,7 +86,7 @@ def search(
     seed: int,
     told: Callable[[list[Trial]], None],
 ) -> list[Trial]:
-    """Make trials until there are so many, or the time is over; the first is of the current settings.
+    """Make trials until there are so many, or the time is over; the current settings come before what is drawn.
 
     Each trial is written to `file` (Optuna's journal: JSON lines) when it ends, so that a search that was stopped, or
     is asked for more trials, goes on from there and finds what it would have found in one go: trial n is drawn by the
@@ -96,7 +96,7 @@ def search(
     Args:
         quality: what settings are worth, the higher the better.
         space: setting -> values to search.
-        current: the settings of trial 0, of the same names.
+        current: settings of the same names that are tried first, unless the file has a trial of them.
         identity: what the quality depends on but the settings (data, model, protocol); a search of another identity
             starts anew in the same file.
         file: the journal; its folder is created.
@@ -116,7 +116,7 @@ def search(
     made = _finished(study)
     while len(made) < trials and (deadline is None or time.monotonic() < deadline):
         study.sampler = optuna.samplers.TPESampler(seed=_seed_of(seed, len(made)), n_startup_trials=10)
-        if not made:
+        if trial_of(made, current) is None:
             study.enqueue_trial(dict(current))
         with warnings.catch_warnings():
             # the current settings may lie outside the space and are measured all the same
@@ -137,6 +137,12 @@ def search(
         made.append(trial)
         told(made)
     return made
+
+
+def trial_of(trials: Sequence[Trial], settings: Mapping[str, Any]) -> Trial | None:
+    """The trial of these settings; None where there is none."""
+    wanted = {name: _rounded(value) for name, value in settings.items()}
+    return next((trial for trial in trials if trial.settings == wanted), None)
 
 
 def best_of(trials: list[Trial]) -> Trial:

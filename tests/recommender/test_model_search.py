@@ -14,7 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from hybrid_assets.assets.factors import ALGORITHMS
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.model_search import Trial, best_of, search, validation_quality
+from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.towers import TowerPair
 
@@ -28,9 +28,9 @@ def hill(settings) -> float:
     return 1.0 - (settings["x"] - 0.5) ** 2 - (not settings["up"])
 
 
-def run(tmp_path, trials: int, quality=hill, **more) -> list[Trial]:
+def run(tmp_path, trials: int, quality=hill, start=START, **more) -> list[Trial]:
     given = {"identity": "a", "timeout": None, "seed": 1, "told": lambda made: None} | more
-    return search(quality, SPACE, START, file=tmp_path / "t" / "trials.jsonl", trials=trials, **given)
+    return search(quality, SPACE, start, file=tmp_path / "t" / "trials.jsonl", trials=trials, **given)
 
 
 def plain(trials: list[Trial]) -> list[tuple]:
@@ -52,6 +52,16 @@ def test_in_parts_it_finds_what_it_finds_in_one_go(tmp_path):
         parted = run(tmp_path / "parts", parts)
     assert plain(parted) == plain(whole)
     assert plain(run(tmp_path / "other", 14, seed=2)) != plain(whole)
+
+
+def test_a_catalog_that_changed_since_is_tried_next_and_known_by_its_settings(tmp_path):
+    other = {"x": 0.25, "up": True}
+    assert trial_of(run(tmp_path, 3), other) is None
+    assert trial_of(run(tmp_path, 3, start=other), other) is None, "as many trials as asked for"
+    trials = run(tmp_path, 6, start=other)
+    assert trial_of(trials, other) == trials[3]
+    assert trial_of(trials, START) == trials[0]
+    assert [trial.settings for trial in trials].count(other) == 1
 
 
 def test_the_same_call_again_makes_no_trial(tmp_path):

@@ -323,19 +323,13 @@ def test_a_long_sequence_is_learnt_in_pieces_the_last_one_whole(longest, pieces)
     assert [dataset.uir_tuple[1][rows].tolist() for rows in dataset.sessions.values()] == pieces
 
 
-@pytest.mark.parametrize("name", ["lightgcn", "vbpr"])
-def test_a_model_that_takes_minutes_tells_of_each_epoch(name):
+@pytest.mark.parametrize("name", ["lightgcn", "vbpr", "sasrec", "bert4rec"])
+def test_a_model_that_takes_long_tells_of_each_step(name):
     told: list[tuple[int, int | None]] = []
     with_telling = QUICK[name](*two_tastes(), progress=lambda done, total: told.append((done, total)))
-    assert told == [(1, 2), (2, 2)]
-    assert with_telling.item_vectors.tobytes() == QUICK[name](*two_tastes()).item_vectors.tobytes()
-
-
-@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
-def test_a_model_that_cornac_trains_tells_of_each_step(name):
-    told: list[tuple[int, int | None]] = []
-    with_telling = QUICK[name](*two_tastes(), progress=lambda done, total: told.append((done, total)))
-    assert told == [(step, None) for step in range(1, len(told) + 1)]
+    # Cornac tells nobody how many there will be
+    total = None if name in ("sasrec", "bert4rec") else len(told)
+    assert told == [(step, total) for step in range(1, len(told) + 1)]
     assert len(told) >= 2, "two epochs"
     said = len(told)
     assert with_telling.item_vectors.tobytes() == QUICK[name](*two_tastes()).item_vectors.tobytes()

@@ -52,7 +52,7 @@ def lightgcn(
         regularisation: l of the loss.
         liked_only: whether only liked ratings are choices.
         seed: seed of the initial factors and of the draws.
-        progress: told of each epoch.
+        progress: told of each step of the descent.
 
     Raises:
         ValueError: as `interactions`; or a vector is not finite (the descent diverged).

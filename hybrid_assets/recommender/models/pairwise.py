@@ -3,6 +3,8 @@
 Belongs here: drawing triples and the loss over any tower pair made by torch. Does not: what the towers are made of.
 """
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +47,7 @@ def descend(
         learning_rate: of Adam.
         regularisation: l of the equation.
         seed: seed of the order and of the draws.
-        progress: told of each epoch.
+        progress: told of each step.
     """
     import torch
 
@@ -55,7 +57,8 @@ def descend(
     known = np.sort(users * chosen.shape[1] + items)
     teaching = np.flatnonzero(np.bincount(users, minlength=chosen.shape[0])[users] < chosen.shape[1])
     optimiser = torch.optim.Adam(parameters, lr=learning_rate)
-    for epoch in range(epochs):
+    steps, total = itertools.count(1), epochs * math.ceil(len(teaching) / batch_size)
+    for _ in range(epochs):
         order = generator.permutation(teaching)
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
@@ -68,8 +71,8 @@ def descend(
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-        if progress:
-            progress(epoch + 1, epochs)
+            if progress:
+                progress(next(steps), total)
 
 
 def _not_chosen(users: Index, known: Index, items: int, generator: np.random.Generator) -> Index:
