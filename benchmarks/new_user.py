@@ -15,7 +15,7 @@ import torch
 
 from hybrid_assets.assets.factors import fit_model, fold_in_model
 from hybrid_assets.assets.stackers import learn, learned_fusion
-from hybrid_assets.catalog import Catalog, SystemSettings, load_catalog
+from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
@@ -33,6 +33,7 @@ from hybrid_assets.recommender.stacking import LearnedFusion
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
+from hybrid_assets.system_settings import SystemSettings
 
 K, THRESHOLD, KNOWN, REPEATS = 25, 4.0, 20, 51
 GOAL_MS = 50.0

@@ -1,6 +1,7 @@
 """The catalog: typed, documented settings read from `catalog.toml`.
 
-Belongs here: what a user may set, its ranges and its error messages. Does not: what the settings do.
+Belongs here: what a user may set of the whole, how entries refer to each other, and the error messages. Does not:
+settings of encoders, models and systems (the *_settings.py beside it), what the settings do.
 """
 
 import difflib
@@ -11,15 +12,17 @@ import math
 import os
 import tomllib
 from collections import abc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings, VbprSettings
 from hybrid_assets.settings import Name, Settings, Share
+from hybrid_assets.system_settings import SystemSettings
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
@@ -174,250 +177,6 @@ class GpuSettings(Settings):
     """How long to wait for enough free memory before the run fails; 0 does not wait."""
 
 
-class TuningSettings(Settings):
-    """How a base encoder is fine-tuned on contrastive pairs; docs/encoders.md compares the losses."""
-
-    method: Literal["full", "lora"]
-    """`full`: all weights. `lora`: low-rank updates of the attention projections, over a frozen base."""
-    loss: Literal["multiple_negatives", "multiple_negatives_cached", "contrastive", "co_like", "alignment"]
-    """`multiple_negatives` (the paper's code; `_cached` for batches larger than memory), `contrastive` (the paper's
-    text), `co_like` (same-user masking and logQ popularity correction), `alignment` (to the factors of `align_with`).
-    Sources: recommender/losses.py."""
-    epochs: Annotated[int, Field(ge=1)] = 2
-    """Passes over the pairs."""
-    batch_size: Annotated[int, Field(ge=2)] = 16
-    """Pairs a step."""
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-5
-    """Highest rate; warmed up, then linearly down to 0."""
-    temperature: Annotated[float, Field(gt=0)] = 0.05
-    """Divides the cosines in all losses but `contrastive`."""
-    rank: Annotated[int, Field(ge=1)] = 8
-    """r of LoRA."""
-    targets: tuple[str, ...] | None = None
-    """Modules that LoRA updates; None: the attention projections of BERT, Llama and Qwen3."""
-    align_with: Name | None = None
-    """For `alignment`: a name under [models] whose item factors the texts are aligned to."""
-    alike: Annotated[float, Field(ge=-1, le=1)] = 0.8
-    """For `alignment`: texts with a cosine above this are no negatives of each other."""
-    evaluations: Annotated[int, Field(ge=0)] = 4
-    """How often recall on validation is measured while it trains."""
-    patience: Annotated[int, Field(ge=1)] | None = None
-    """Stop after so many measurements without a better one and keep the best; None trains to the end."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the training."""
-
-    @model_validator(mode="after")
-    def _alignment_has_a_model(self) -> "TuningSettings":
-        if (self.loss == "alignment") != (self.align_with is not None):
-            raise ValueError("loss = 'alignment' and align_with = '<model>' go together")
-        if self.patience is not None and self.evaluations == 0:
-            raise ValueError("patience counts evaluations: set evaluations to 1 or more, or leave patience out")
-        return self
-
-
-class EncoderSettings(Settings):
-    """A text encoder: any SentenceTransformer or bare transformer, as it is or fine-tuned from another entry."""
-
-    weights: str | None = None
-    """`package:<module>` (a Python package that carries them), a local folder, or a hub id such as
-    `sentence-transformers/all-mpnet-base-v2`."""
-    revision: str | None = None
-    """Commit of the hub id; without it the hub's newest is taken and results may change with it."""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    """Expected SHA-256 of the weights file; another file is refused."""
-    pooling: Literal["mean", "cls", "lasttoken"] | None = None
-    """How tokens become one vector, for weights without a modules.json."""
-    prompt: str = ""
-    """Text put before every document."""
-    max_length: Annotated[int, Field(ge=1)] | None = None
-    """Tokens kept of a document; None takes the encoder's own limit."""
-    precision: Literal["float32", "bfloat16", "nf4"] = "float32"
-    """Of the weights in memory; `nf4` is 4-bit with bitsandbytes."""
-
-    base: Name | None = None
-    """In place of weights: the entry under [encoders] that this one is fine-tuned from, as `tuning` says."""
-    tuning: TuningSettings | None = None
-    """How it is fine-tuned."""
-
-    dimensions: Annotated[int, Field(ge=1)] | None = None
-    """Expected length of a vector; another one is refused."""
-    keep_dimensions: Annotated[int, Field(ge=1)] | None = None
-    """Keep only the first ones of each vector, for encoders trained for it (Matryoshka)."""
-    stored_as: Literal["float32", "float16"] = "float32"
-    """Of the vectors on disk."""
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    """Documents encoded at once; halved by itself when memory runs out."""
-    backend: Literal["torch", "onnxruntime"] = "torch"
-    """`onnxruntime`: the same vectors (cosine at least 0.9999) faster on a CPU; needs `pip install
-    'hybrid-assets[onnx]'`."""
-    gpu_gib: Annotated[float, Field(ge=0)] = 0.0
-    """Free GPU memory it needs, in GiB; 0 runs on the CPU."""
-    refresh: bool = True
-    """Whether `run` and the scheduled refresh keep it up to date; false leaves it to `hybrid-assets backfill`."""
-
-    @model_validator(mode="after")
-    def _weights_or_base(self) -> "EncoderSettings":
-        if (self.weights is None) == (self.base is None):
-            raise ValueError("an encoder needs either weights, or a base and a [tuning] table")
-        if (self.base is None) != (self.tuning is None):
-            raise ValueError("base and tuning go together: base names an encoder, tuning says how it is fine-tuned")
-        inherited = ("revision", "sha256", "pooling", "prompt", "max_length", "precision")
-        for name in inherited if self.base else ():
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is the base's; set it there")
-        if self.backend == "onnxruntime" and (self.base or self.precision != "float32" or self.gpu_gib):
-            raise ValueError("backend = 'onnxruntime' is for untuned float32 encoders on the CPU")
-        return self
-
-
-class PublishedRow(Settings):
-    """What the paper's Table I prints for a system, at k = 25 on ml-latest-small."""
-
-    precision: float
-    """P@25."""
-    recall: float
-    """R@25."""
-    ndcg_list: float
-    """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
-
-
-class StackerSettings(Settings):
-    """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
-
-    folds: Annotated[int, Field(ge=2)] = 4
-    """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""
-    candidates: Annotated[int, Field(ge=1)] = 200
-    """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
-    trees: Annotated[int, Field(ge=1)] = 200
-    """How many trees."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """Share of each tree's values that is added."""
-    leaves: Annotated[int, Field(ge=2)] = 15
-    """Most leaves of a tree."""
-    smallest_leaf: Annotated[int, Field(ge=1)] = 200
-    """Fewest rows of a leaf."""
-    feature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
-    """Share of the features that each tree may use."""
-    row_share: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Share of the rows that each tree sees."""
-    rankers: Annotated[int, Field(ge=1)] = 3
-    """How many rankers are trained, each with draws of its own; their scores are averaged."""
-    newcomers: Annotated[float, Field(gt=0, lt=1)] = 0.25
-    """Share of the users who leave train whole and come back as new people; from them it learns to rank for such."""
-    newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 10, 30)
-    """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
-    seed: Annotated[int, Field(ge=0)] = 42
-    """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
-
-
-class RerankSettings(Settings):
-    """How a system's lists are put into another order; docs/evaluation.md shows what it costs."""
-
-    method: Literal["mmr", "popularity"]
-    """`mmr`: away from what the list already holds (Carbonell & Goldstein 1998), by the cosine of `encoder`.
-    `popularity`: away from what many have rated, by the logarithm of their number (Menon et al. 2021)."""
-    weight: Annotated[float, Field(gt=0, lt=1)]
-    """Of the penalty, against 1 - weight of the score min-max scaled over the list."""
-    encoder: Name | None = None
-    """For `mmr`: a name under [encoders]."""
-
-    @model_validator(mode="after")
-    def _mmr_has_an_encoder(self) -> "RerankSettings":
-        if (self.method == "mmr") != (self.encoder is not None):
-            raise ValueError("method = 'mmr' and encoder = '<name>' go together")
-        return self
-
-
-class SystemSettings(Settings):
-    """A named way to rank: models, encoders, or both and a fusion."""
-
-    model: Name | None = None
-    """Collaborative branch: a name under [models]."""
-    encoder: Name | None = None
-    """Content branch: a name under [encoders]."""
-    models: tuple[Name, ...] = ()
-    """Several collaborative branches, in place of `model`."""
-    encoders: tuple[Name, ...] = ()
-    """Several content branches, in place of `encoder`."""
-    fusion: Literal["convex", "notebook", "zscore", "gated", "stacked"] = "convex"
-    """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).
-    `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code).
-    `zscore`: weighted sum of the branches' scores, each standardised per user; weights from validation.
-    `gated`: the same sum, each weight linear in what is known of user and film, learned on held-out folds of train.
-    `stacked`: boosted trees over the branches' scores and what is known of user and film, learned likewise."""
-    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
-    stacker: StackerSettings | None = None
-    """How `gated` and `stacked` learn, the first without trees; None: the defaults."""
-    rerank: RerankSettings | None = None
-    """What is done to the order of its evaluation.list_length movies; None: nothing."""
-    published: PublishedRow | None = None
-    """The paper's figures for this system, shown beside ours on ml-latest-small."""
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """The collaborative branches, whichever way they are written."""
-        return self.models or ((self.model,) if self.model else ())
-
-    @property
-    def encoder_names(self) -> tuple[str, ...]:
-        """The content branches, whichever way they are written."""
-        return self.encoders or ((self.encoder,) if self.encoder else ())
-
-    @property
-    def needed_encoders(self) -> tuple[str, ...]:
-        """The encoders without which it has no lists: its content branches, and what it is re-ranked by."""
-        reranked_by = (self.rerank.encoder,) if self.rerank and self.rerank.encoder else ()
-        return tuple(dict.fromkeys((*self.encoder_names, *reranked_by)))
-
-    @property
-    def is_learned(self) -> bool:
-        """Whether its fusion learns from candidates of held-out folds."""
-        return self.fusion in ("gated", "stacked")
-
-    @property
-    def learning(self) -> StackerSettings:
-        """How it learns, if it does."""
-        return self.stacker or StackerSettings()
-
-    @property
-    def kind(self) -> Literal["hybrid", "collaborative", "content"]:
-        """What it is made of: models and encoders, models alone, or encoders alone."""
-        if self.model_names and self.needed_encoders:
-            return "hybrid"
-        return "collaborative" if self.model_names else "content"
-
-    @model_validator(mode="after")
-    def _branches_fit_the_fusion(self) -> "SystemSettings":
-        if (self.model and self.models) or (self.encoder and self.encoders):
-            raise ValueError("name one branch by `model` or `encoder`, several by `models` or `encoders`, not both")
-        models, encoders = self.model_names, self.encoder_names
-        branches = [*models, *encoders]
-        if not branches:
-            raise ValueError("a system needs a model, an encoder, or both")
-        if len(set(branches)) < len(branches):
-            raise ValueError(f"each branch once, found {branches}; rename one that is both a model and an encoder")
-        two = len(models) == len(encoders) == 1
-        if self.fusion in ("convex", "notebook") and len(branches) > 1 and not two:
-            raise ValueError(
-                f"fusion {self.fusion!r} takes one model and one encoder, found {branches}; "
-                'choose "zscore", "gated" or "stacked" for several'
-            )
-        if self.alpha is not None and not (two and self.fusion in ("convex", "notebook")):
-            raise ValueError("alpha weighs a model against an encoder: name both, or leave alpha out")
-        if self.is_learned and not models:
-            raise ValueError(f"fusion {self.fusion!r} takes its candidates from models; name at least one")
-        if self.is_learned and "context" in branches:
-            raise ValueError(f"in {self.fusion!r}, context is what is known of user and film; rename that branch")
-        if self.fusion == "gated" and len(branches) == 1:
-            raise ValueError("a gate weighs branches against each other; name several")
-        if self.rerank is not None and "rerank" in branches:
-            raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
-        if self.stacker is not None and not self.is_learned:
-            raise ValueError('stacker is of account for fusion = "gated" or "stacked" alone; leave it out')
-        return self
-
-
 class Catalog(Settings):
     """Everything a user sets."""
 
@@ -479,63 +238,74 @@ class Catalog(Settings):
         }
 
     @model_validator(mode="after")
-    def _names_refer_to_entries(self) -> "Catalog":
+    def _something_is_ranked(self) -> "Catalog":
         if self.dataset == "folder" and self.folder is None:
             raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
         if not self.systems:
             raise ValueError("at least one [systems.<name>] is needed")
-        references: list[tuple[str, str, Mapping[str, object]]] = [
-            ("evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders)
-        ]
-        for name, system in self.systems.items():
-            setting = "models" if system.models else "model"
-            references += [(f"systems.{name}.{setting}", model, self.models) for model in system.model_names]
-            setting = "encoders" if system.encoders else "encoder"
-            references += [(f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names]
-            if system.rerank and system.rerank.encoder:
-                references.append((f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders))
-            tuned = [it for it in system.encoder_names if it in self.encoders and self.encoders[it].tuning]
-            if system.is_learned and tuned:
-                raise ValueError(
-                    f"systems.{name} is {system.fusion} and its encoder {tuned[0]} fine-tuned: that has seen the "
-                    'ratings which are held out to learn from; name its base, or take fusion = "zscore"'
-                )
-            read = [model for model in system.model_names if self.encoder_of(model)]
-            if system.is_learned and read:
-                raise ValueError(
-                    f"systems.{name} is {system.fusion} and its model {read[0]} reads an encoder: candidates are made "
-                    'from ratings alone; name the encoder beside other models, or take fusion = "zscore"'
-                )
-            if system.is_learned and system.learning.candidates < self.evaluation.list_length:
-                raise ValueError(
-                    f"systems.{name}.stacker.candidates ({system.learning.candidates}) must be at least "
-                    f"evaluation.list_length ({self.evaluation.list_length})"
-                )
-        for name, model in self.models.items():
-            if isinstance(model, VbprSettings):
-                references.append((f"models.{name}.encoder", model.encoder, self.encoders))
-        for name, encoder in self.encoders.items():
-            if encoder.base is not None:
-                references.append((f"encoders.{name}.base", encoder.base, self.encoders))
-            if encoder.tuning is not None and encoder.tuning.align_with is not None:
-                references.append((f"encoders.{name}.tuning.align_with", encoder.tuning.align_with, self.models))
+        return self
+
+    @model_validator(mode="after")
+    def _names_refer_to_entries(self) -> "Catalog":
+        for setting, target, entries in self._references():
+            if target not in entries:
+                raise ValueError(f"{setting} = {target!r} is not defined; {_nearest(target, entries)}")
         both = [name for name in self.models if name in self.encoders]
         if both:
             raise ValueError(
                 f"{both[0]!r} is the name of a model and of an encoder; commands could not tell; rename one"
             )
-        for name in self.cold_start.systems:
-            references.append(("cold_start.systems", name, self.systems))
-            if name in self.systems and self.systems[name].rerank:
-                raise ValueError(
-                    f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
-                    "systems without `rerank`"
-                )
-        for setting, target, entries in references:
-            if target not in entries:
-                raise ValueError(f"{setting} = {target!r} is not defined; {_nearest(target, entries)}")
+        return self
+
+    def _references(self) -> Iterator[tuple[str, str, Mapping[str, object]]]:
+        """Every setting that names an entry: as the file writes it, the name, and the entries it is looked up in."""
+        yield "evaluation.diversity_encoder", self.evaluation.diversity_encoder, self.encoders
+        for name, system in self.systems.items():
+            setting = "models" if system.models else "model"
+            yield from ((f"systems.{name}.{setting}", model, self.models) for model in system.model_names)
+            setting = "encoders" if system.encoders else "encoder"
+            yield from ((f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names)
+            if system.rerank and system.rerank.encoder:
+                yield f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders
+        for name, model in self.models.items():
+            if isinstance(model, VbprSettings):
+                yield f"models.{name}.encoder", model.encoder, self.encoders
         for name, encoder in self.encoders.items():
-            base = self.encoders[encoder.base] if encoder.base else encoder
+            if encoder.base is not None:
+                yield f"encoders.{name}.base", encoder.base, self.encoders
+            if encoder.tuning is not None and encoder.tuning.align_with is not None:
+                yield f"encoders.{name}.tuning.align_with", encoder.tuning.align_with, self.models
+        for name in self.cold_start.systems:
+            yield "cold_start.systems", name, self.systems
+
+    @model_validator(mode="after")
+    def _learned_systems_learn_from_what_no_branch_has_seen(self) -> "Catalog":
+        for name, system in self.systems.items():
+            if not system.is_learned:
+                continue
+            tuned = [encoder for encoder in system.encoder_names if self.encoders[encoder].tuning]
+            if tuned:
+                raise ValueError(
+                    f"systems.{name} is {system.fusion} and its encoder {tuned[0]} fine-tuned: that has seen the "
+                    'ratings which are held out to learn from; name its base, or take fusion = "zscore"'
+                )
+            read = [model for model in system.model_names if self.encoder_of(model)]
+            if read:
+                raise ValueError(
+                    f"systems.{name} is {system.fusion} and its model {read[0]} reads an encoder: candidates are made "
+                    'from ratings alone; name the encoder beside other models, or take fusion = "zscore"'
+                )
+            if system.learning.candidates < self.evaluation.list_length:
+                raise ValueError(
+                    f"systems.{name}.stacker.candidates ({system.learning.candidates}) must be at least "
+                    f"evaluation.list_length ({self.evaluation.list_length})"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _fine_tuned_encoders_have_a_base_to_train(self) -> "Catalog":
+        for name, encoder in self.encoders.items():
+            base = self.base_of(name)
             if base.base is not None:
                 raise ValueError(
                     f"encoders.{name}.base = {encoder.base!r} is itself fine-tuned; name what it came from"
@@ -547,6 +317,16 @@ class Catalog(Settings):
                 )
             if encoder.tuning is not None and encoder.tuning.method == "full" and base.precision == "nf4":
                 raise ValueError(f"encoders.{name}.tuning: 4-bit weights cannot be trained; use method = 'lora'")
+        return self
+
+    @model_validator(mode="after")
+    def _cold_start_judges_lists_in_their_own_order(self) -> "Catalog":
+        for name in self.cold_start.systems:
+            if self.systems[name].rerank:
+                raise ValueError(
+                    f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
+                    "systems without `rerank`"
+                )
         return self
 
     def encoder_of(self, model: str) -> str | None:

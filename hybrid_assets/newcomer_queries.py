@@ -14,7 +14,7 @@ import polars as pl
 from hybrid_assets.assets.factors import fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering, weighs_branches
 from hybrid_assets.assets.stackers import learned_asset, learned_system
-from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
@@ -24,6 +24,7 @@ from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
+from hybrid_assets.system_settings import SystemSettings
 
 # What a newcomer is called in the tables of one list.
 NEWCOMER = 0

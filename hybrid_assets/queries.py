@@ -15,13 +15,14 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge
 from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
+from hybrid_assets.system_settings import SystemSettings
 
 REASONS = 3
 

@@ -7,20 +7,15 @@ from hybrid_assets.catalog import (
     Catalog,
     CatalogError,
     CheckSettings,
-    EncoderSettings,
     EvaluationSettings,
     FolderSettings,
     GpuSettings,
     PairSettings,
-    PublishedRow,
-    RerankSettings,
     SplitSettings,
-    StackerSettings,
-    SystemSettings,
-    TuningSettings,
     load_catalog,
     settings_digest,
 )
+from hybrid_assets.encoder_settings import EncoderSettings, TuningSettings
 from hybrid_assets.model_settings import (
     AlsSettings,
     Bert4RecSettings,
@@ -36,6 +31,7 @@ from hybrid_assets.model_settings import (
     UserKnnSettings,
     VbprSettings,
 )
+from hybrid_assets.system_settings import PublishedRow, RerankSettings, StackerSettings, SystemSettings
 
 SMALLEST = """
 [encoders.minilm]

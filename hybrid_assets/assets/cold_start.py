@@ -11,7 +11,7 @@ import polars as pl
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
 from hybrid_assets.assets.scores import chosen_weights, weighs_branches
 from hybrid_assets.assets.stackers import learn, learned_system, of_newcomers, with_texts
-from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
@@ -35,6 +35,7 @@ from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import outside
+from hybrid_assets.system_settings import SystemSettings
 
 MEASURED = "measured"
 FIGURES = ("ndcg", "ndcg_low", "ndcg_high", "recall", "recall_low", "recall_high")

@@ -7,7 +7,8 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.tuning import encoder_spec, gpu_need, tuned_key
-from hybrid_assets.catalog import Catalog, EncoderSettings
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash

@@ -3,12 +3,13 @@
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, PublishedRow, SplitSettings, SystemSettings
+from hybrid_assets.catalog import Catalog, SplitSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.intervals import METRICS
 from hybrid_assets.recommender.validity import below_floor
+from hybrid_assets.system_settings import PublishedRow, SystemSettings
 
 # The dataset on which the paper's Table I was measured; its split is the default one.
 PUBLISHED_ON = "ml-latest-small"

@@ -5,7 +5,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.stackers import system_tags
-from hybrid_assets.catalog import Catalog, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.genres import genre_shares
@@ -15,6 +15,7 @@ from hybrid_assets.recommender.systems import candidates, lists_of, relevant_ite
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import align, positions
 from hybrid_assets.recommender.validity import fallen, outside
+from hybrid_assets.system_settings import SystemSettings
 
 # counts, bits, nats, and 1 - cosine
 UNBOUNDED = ("hits", "novelty", "diversity", "miscalibration")

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.stackers import content_towers, learned_asset, learned_fusion, system_tags
-from hybrid_assets.catalog import Catalog, RerankSettings, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
@@ -27,6 +27,7 @@ from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, ids_
 from hybrid_assets.recommender.towers import TowerPair, align
 from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
 from hybrid_assets.reporting.markdown import markdown_table
+from hybrid_assets.system_settings import RerankSettings, SystemSettings
 
 Tables = Mapping[str, pl.LazyFrame]
 # How far down trees say what each branch adds: as far as `recommend` looks unless told otherwise. It costs more than

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
-from hybrid_assets.catalog import Catalog, StackerSettings, SystemSettings
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.cold_start import ColdSplit
@@ -39,6 +39,7 @@ from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import TowerPair
 from hybrid_assets.reporting.markdown import markdown_table
+from hybrid_assets.system_settings import StackerSettings, SystemSettings
 
 # Whom a fusion was learned for: those in the data with all their ratings, or those who bring a few.
 USERS, NEWCOMERS = "users", "newcomers"

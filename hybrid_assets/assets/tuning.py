@@ -7,7 +7,8 @@ import shutil
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.catalog import Catalog, EncoderSettings, TuningSettings
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.encoder_settings import EncoderSettings, TuningSettings
 from hybrid_assets.environment import checkpoints_folder
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset

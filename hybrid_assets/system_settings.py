@@ -1,0 +1,159 @@
+"""Settings of each system, as [systems.<name>] of the catalog has them.
+
+Belongs here: what may be set of a system, its fusion and its re-ranking, its range and its default. Does not: what
+the settings do (recommender/systems.py).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from hybrid_assets.settings import Name, Settings
+
+
+class PublishedRow(Settings):
+    """What the paper's Table I prints for a system, at k = 25 on ml-latest-small."""
+
+    precision: float
+    """P@25."""
+    recall: float
+    """R@25."""
+    ndcg_list: float
+    """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
+
+
+class StackerSettings(Settings):
+    """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
+
+    folds: Annotated[int, Field(ge=2)] = 4
+    """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""
+    candidates: Annotated[int, Field(ge=1)] = 200
+    """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
+    trees: Annotated[int, Field(ge=1)] = 200
+    """How many trees."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Share of each tree's values that is added."""
+    leaves: Annotated[int, Field(ge=2)] = 15
+    """Most leaves of a tree."""
+    smallest_leaf: Annotated[int, Field(ge=1)] = 200
+    """Fewest rows of a leaf."""
+    feature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Share of the features that each tree may use."""
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Share of the rows that each tree sees."""
+    rankers: Annotated[int, Field(ge=1)] = 3
+    """How many rankers are trained, each with draws of its own; their scores are averaged."""
+    newcomers: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the users who leave train whole and come back as new people; from them it learns to rank for such."""
+    newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 10, 30)
+    """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
+    seed: Annotated[int, Field(ge=0)] = 42
+    """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
+
+
+class RerankSettings(Settings):
+    """How a system's lists are put into another order; docs/evaluation.md shows what it costs."""
+
+    method: Literal["mmr", "popularity"]
+    """`mmr`: away from what the list already holds (Carbonell & Goldstein 1998), by the cosine of `encoder`.
+    `popularity`: away from what many have rated, by the logarithm of their number (Menon et al. 2021)."""
+    weight: Annotated[float, Field(gt=0, lt=1)]
+    """Of the penalty, against 1 - weight of the score min-max scaled over the list."""
+    encoder: Name | None = None
+    """For `mmr`: a name under [encoders]."""
+
+    @model_validator(mode="after")
+    def _mmr_has_an_encoder(self) -> "RerankSettings":
+        if (self.method == "mmr") != (self.encoder is not None):
+            raise ValueError("method = 'mmr' and encoder = '<name>' go together")
+        return self
+
+
+class SystemSettings(Settings):
+    """A named way to rank: models, encoders, or both and a fusion."""
+
+    model: Name | None = None
+    """Collaborative branch: a name under [models]."""
+    encoder: Name | None = None
+    """Content branch: a name under [encoders]."""
+    models: tuple[Name, ...] = ()
+    """Several collaborative branches, in place of `model`."""
+    encoders: tuple[Name, ...] = ()
+    """Several content branches, in place of `encoder`."""
+    fusion: Literal["convex", "notebook", "zscore", "gated", "stacked"] = "convex"
+    """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).
+    `notebook`: both min-max scaled per user, recency-weighted profile (the paper's code).
+    `zscore`: weighted sum of the branches' scores, each standardised per user; weights from validation.
+    `gated`: the same sum, each weight linear in what is known of user and film, learned on held-out folds of train.
+    `stacked`: boosted trees over the branches' scores and what is known of user and film, learned likewise."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Weight of the collaborative branch in `convex` and `notebook`; None: grid search on the validation part."""
+    stacker: StackerSettings | None = None
+    """How `gated` and `stacked` learn, the first without trees; None: the defaults."""
+    rerank: RerankSettings | None = None
+    """What is done to the order of its evaluation.list_length movies; None: nothing."""
+    published: PublishedRow | None = None
+    """The paper's figures for this system, shown beside ours on ml-latest-small."""
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The collaborative branches, whichever way they are written."""
+        return self.models or ((self.model,) if self.model else ())
+
+    @property
+    def encoder_names(self) -> tuple[str, ...]:
+        """The content branches, whichever way they are written."""
+        return self.encoders or ((self.encoder,) if self.encoder else ())
+
+    @property
+    def needed_encoders(self) -> tuple[str, ...]:
+        """The encoders without which it has no lists: its content branches, and what it is re-ranked by."""
+        reranked_by = (self.rerank.encoder,) if self.rerank and self.rerank.encoder else ()
+        return tuple(dict.fromkeys((*self.encoder_names, *reranked_by)))
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether its fusion learns from candidates of held-out folds."""
+        return self.fusion in ("gated", "stacked")
+
+    @property
+    def learning(self) -> StackerSettings:
+        """How it learns, if it does."""
+        return self.stacker or StackerSettings()
+
+    @property
+    def kind(self) -> Literal["hybrid", "collaborative", "content"]:
+        """What it is made of: models and encoders, models alone, or encoders alone."""
+        if self.model_names and self.needed_encoders:
+            return "hybrid"
+        return "collaborative" if self.model_names else "content"
+
+    @model_validator(mode="after")
+    def _branches_fit_the_fusion(self) -> "SystemSettings":
+        if (self.model and self.models) or (self.encoder and self.encoders):
+            raise ValueError("name one branch by `model` or `encoder`, several by `models` or `encoders`, not both")
+        models, encoders = self.model_names, self.encoder_names
+        branches = [*models, *encoders]
+        if not branches:
+            raise ValueError("a system needs a model, an encoder, or both")
+        if len(set(branches)) < len(branches):
+            raise ValueError(f"each branch once, found {branches}; rename one that is both a model and an encoder")
+        two = len(models) == len(encoders) == 1
+        if self.fusion in ("convex", "notebook") and len(branches) > 1 and not two:
+            raise ValueError(
+                f"fusion {self.fusion!r} takes one model and one encoder, found {branches}; "
+                'choose "zscore", "gated" or "stacked" for several'
+            )
+        if self.alpha is not None and not (two and self.fusion in ("convex", "notebook")):
+            raise ValueError("alpha weighs a model against an encoder: name both, or leave alpha out")
+        if self.is_learned and not models:
+            raise ValueError(f"fusion {self.fusion!r} takes its candidates from models; name at least one")
+        if self.is_learned and "context" in branches:
+            raise ValueError(f"in {self.fusion!r}, context is what is known of user and film; rename that branch")
+        if self.fusion == "gated" and len(branches) == 1:
+            raise ValueError("a gate weighs branches against each other; name several")
+        if self.rerank is not None and "rerank" in branches:
+            raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
+        if self.stacker is not None and not self.is_learned:
+            raise ValueError('stacker is of account for fusion = "gated" or "stacked" alone; leave it out')
+        return self
