@@ -136,7 +136,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
     @incremental_asset(
         key=tuned_key(name, tuning),
         group="tuning",
-        version="1",
+        version="2",
         settings=[tuning, liked, k],
         libraries=[
             "torch",

@@ -7,6 +7,7 @@ Imports torch at once: only tuning.py, when it trains, imports this file.
 import json
 import logging
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable
 from hybrid_assets.recommender.encoders import encode
 from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
+from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.tuning import (
     ADAPTER_FILE,
     History,
@@ -39,8 +41,8 @@ from hybrid_assets.recommender.tuning import (
 
 # How often a checkpoint is written at least, besides those of the evaluations.
 CHECKPOINT_SECONDS = 60.0
-# Batches among which examples are sorted by length.
-WINDOW = 20
+# Batches among which examples are sorted by length. The more, the less padding and the less chance.
+WINDOW = 50
 STATE_FILE = "trainer_state.json"
 RECALL = "recall"
 
@@ -88,7 +90,6 @@ def train(
         load_best_model_at_end=judged and recipe.patience is not None,
         metric_for_best_model=f"eval_{RECALL}" if judged else None,
         greater_is_better=True,
-        batch_sampler=LengthSortedBatches,
         logging_steps=max(1, steps // 40),
         use_cpu=encoder.device.type == "cpu",
         dataloader_pin_memory=False,
@@ -143,20 +144,18 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 class LengthSortedBatches(DefaultBatchSampler):
-    """Batches of examples of like length, in a seeded order: little padding, and chance in who meets whom."""
+    """Batches of examples of like length, in a seeded order: little padding, and chance in who meets whom.
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        drop_last: bool,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-    ) -> None:
-        super().__init__(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last)
-        texts = [name for name in dataset.column_names if name != "label"]
-        self.lengths = np.sum([[len(text) for text in dataset[name]] for name in texts], axis=0)
+    Args:
+        lengths: (examples,) tokens of each example's longest text, to which its batch is padded.
+        batch_size: examples of a batch.
+        drop_last: whether a last batch that is not full is left out.
+        seed: of the order, which is another one in every epoch.
+    """
+
+    def __init__(self, lengths: Index, batch_size: int, drop_last: bool, seed: int) -> None:
+        super().__init__(SequentialSampler(lengths), batch_size=batch_size, drop_last=drop_last)
+        self.lengths = lengths
         self.seed = seed
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -179,6 +178,20 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card is written, so nothing is computed for one."""
+
+    def get_batch_sampler(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        drop_last: bool,
+        valid_label_columns: list[str] | None = None,
+        generator: torch.Generator | None = None,
+        seed: int = 0,
+    ) -> LengthSortedBatches:
+        encoder, texts = self.model, [name for name in dataset.column_names if name != "label"]
+        limit = encoder.max_seq_length or sys.maxsize
+        counts = [[len(tokens) for tokens in encoder.tokenizer(list(dataset[name]))["input_ids"]] for name in texts]
+        return LengthSortedBatches(np.max(counts, axis=0).clip(max=limit), batch_size, drop_last, seed)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         if (Path(checkpoint_path) / ADAPTER_FILE).exists():
