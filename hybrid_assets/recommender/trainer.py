@@ -41,8 +41,8 @@ from hybrid_assets.recommender.tuning import (
 
 # How often a checkpoint is written at least, besides those of the evaluations.
 CHECKPOINT_SECONDS = 60.0
-# Batches among which examples are sorted by length. The more, the less padding and the less chance.
-WINDOW = 50
+# Examples among which batches of like length are found. The more, the less padding and the less chance.
+WINDOW = 800
 STATE_FILE = "trainer_state.json"
 RECALL = "recall"
 
@@ -162,8 +162,9 @@ class LengthSortedBatches(DefaultBatchSampler):
         generator = np.random.default_rng([self.seed, self.epoch])
         order = generator.permutation(len(self.lengths))
         batches = []
-        for start in range(0, len(order), self.batch_size * WINDOW):
-            window = order[start : start + self.batch_size * WINDOW]
+        among = -(-WINDOW // self.batch_size) * self.batch_size
+        for start in range(0, len(order), among):
+            window = order[start : start + among]
             window = window[np.argsort(-self.lengths[window], kind="stable")]
             batches += [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
         for place in generator.permutation(len(batches)):
