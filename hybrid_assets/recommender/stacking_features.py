@@ -150,7 +150,7 @@ def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
         standard = {name: _standardised(scores, rated) for name, scores in raw.items()}
         total = np.sum(list(standard.values()), axis=0)
         total[rated] = -np.inf
-        best = np.argsort(-total, axis=1, kind="stable")[:, :size]
+        best = _largest(total, size)
         row, place = np.nonzero(np.isfinite(np.take_along_axis(total, best, axis=1)))
         item = best[row, place]
         features = {
@@ -215,6 +215,17 @@ def _rated(pool: Candidates, users: Index) -> npt.NDArray[np.bool_]:
     rated = np.zeros((len(users), len(pool.item_ids)), dtype=bool)
     rated[np.repeat(users - users[0], np.diff(indptr)[users]), seen[indptr[users[0]] : indptr[users[-1] + 1]]] = True
     return rated
+
+
+def _largest(scores: Vectors, size: int) -> Index:
+    """Columns of each row's `size` largest scores, largest first, equal ones by ascending column."""
+    size = min(size, scores.shape[1])
+    least = np.partition(scores, -size, axis=1)[:, [-size]]
+    above, equal = scores > least, scores == least
+    chosen = above | equal & (equal.cumsum(axis=1) <= size - above.sum(axis=1, keepdims=True))
+    columns = np.nonzero(chosen)[1].reshape(len(scores), size)
+    order = np.argsort(-np.take_along_axis(scores, columns, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(columns, order, axis=1)
 
 
 def _standardised(scores: Vectors, rated: npt.NDArray[np.bool_]) -> Vectors:

@@ -86,8 +86,12 @@ def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "ref
         ValueError: an id has no vector and `missing` is "refuse".
     """
     rows = positions(ids, wanted)
-    if missing == "refuse" and (rows < 0).any():
-        raise ValueError(f"id {wanted[rows < 0][0]} has no vector; materialize the branch again")
+    found = rows >= 0
+    if found.all():
+        every: Vectors = vectors[rows].astype(np.float32, copy=False)
+        return every
+    if missing == "refuse":
+        raise ValueError(f"id {wanted[~found][0]} has no vector; materialize the branch again")
     aligned: Vectors = np.zeros((len(wanted), vectors.shape[1]), dtype=np.float32)
-    aligned[rows >= 0] = vectors[rows[rows >= 0]]
+    aligned[found] = vectors[rows[found]]
     return aligned

@@ -3,6 +3,8 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
@@ -98,6 +100,20 @@ def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> list[str]:
 
 def listed(rankers: list[str], of: Known, explained: int = 10):
     return learned_ranking(stacked_fusion(rankers, ["ease", "noise"], []), of, 30, 10, explained=explained)
+
+
+@given(st.integers(1, 70), st.integers(1, 5), st.integers(0, 100))
+def test_candidates_are_the_best_by_score_and_of_equal_ones_the_first(size, levels, seed):
+    """A single model gives movies one of a few scores, so that most are equal: as in a stable sort of all of them."""
+    ratings = tastes(users=4)
+    pool = candidates(ratings)
+    scores = np.random.default_rng(seed).integers(0, levels, len(pool.item_ids)).astype(np.float32)
+    pair = TowerPair(pool.user_ids, np.ones((4, 1), np.float32), pool.item_ids, scores[:, None])
+    (block,) = candidate_blocks(known_from(ratings, {"few": pair}, years(ratings), 4.0), size)
+    for user in range(4):
+        unrated = np.setdiff1d(np.arange(len(scores)), pool.seen[1][slice(*pool.seen[0][user : user + 2])])
+        expected = unrated[np.argsort(-scores[unrated], kind="stable")][:size]
+        assert block.items[block.users == user].tolist() == expected.tolist()
 
 
 def test_every_rating_is_held_out_once_and_users_are_dealt_out_evenly():
