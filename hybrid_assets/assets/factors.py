@@ -1,9 +1,7 @@
 """train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
 import inspect
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import dagster as dg
@@ -101,7 +99,10 @@ def fit_folds(
             fold: fit_model(settings, threshold, ratings, embeddings, progress(fold) if progress else None)
             for fold, ratings in rows.items()
         }
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as beside:
+    # the standard library's processes run the script again that started this one, and it would wait for its own lock
+    from loky import ProcessPoolExecutor
+
+    with ProcessPoolExecutor(1) as beside:
         function, columns, more = _fit(settings, threshold, rows["fit"], embeddings)
         fitted = beside.submit(function, *columns, **more)
         return {"train": fit_model(settings, threshold, rows["train"], embeddings), "fit": fitted.result()}

@@ -1,5 +1,8 @@
 """What a model is fitted on: train ratings, the embeddings it names, and nothing that is held out."""
 
+import subprocess
+import sys
+
 import dagster as dg
 import numpy as np
 import polars as pl
@@ -56,6 +59,22 @@ def test_folds_fitted_side_by_side_are_those_fitted_one_after_the_other(monkeypa
         np.testing.assert_array_equal(pair.item_vectors, beside[fold].item_vectors)
     with pytest.raises(ValueError, match="at least one rating, found none"):
         factors.fit_folds(settings, 4.0, train.with_columns(validation=True))
+
+
+def test_a_script_that_builds_the_graph_is_not_run_again_by_the_process_beside_it(tmp_path):
+    """As a script runs that says nothing of `__main__`: with the standard library's processes it never ended."""
+    split(timed_ratings())[0].write_parquet(tmp_path / "train.parquet")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import polars as pl\n"
+        "from hybrid_assets.assets import factors\n"
+        "from hybrid_assets.model_settings import PmfSettings\n"
+        "factors.WORTH_A_PROCESS = 0\n"
+        f"train = pl.read_parquet({str(tmp_path / 'train.parquet')!r})\n"
+        "print(list(factors.fit_folds(PmfSettings(algorithm='pmf', factors=4, epochs=5), 4.0, train)))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "['train', 'fit']\n", done.stderr
 
 
 @pytest.mark.parametrize("settings", IN_TIME, ids=lambda settings: settings.algorithm)
