@@ -175,7 +175,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"gates/{name}",
         group="stackers",
-        version="2",
+        version="3",
         settings=[
             [stacker.folds, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
             [system.model_names, system.encoder_names],

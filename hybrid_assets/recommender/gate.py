@@ -20,6 +20,8 @@ INPUTS = (ALWAYS, "user_ratings", "film_ratings", "film_age", "disagreement")
 Matrix = npt.NDArray[np.float64]
 # l of the loss: so small that it decides only between weights that the ratings leave open.
 REGULARISATION = 1e-4
+# Of the mean loss of a user: below it lies the rounding of many users' losses, which no step could lower.
+LARGEST_GRADIENT = 1e-6
 
 
 def gate_inputs(features: Features, branches: Sequence[str]) -> Matrix:
@@ -77,9 +79,9 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
 
     sizes = taught.group_by("fold", "user_id", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
     starts = np.cumsum(sizes) - sizes
+    users, ridge = len(sizes), 2 * REGULARISATION
     hits = taught["hit"].to_numpy().astype(np.float64)
-    target = hits / np.repeat(np.add.reduceat(hits, starts), sizes)
-    ridge = 2 * REGULARISATION * len(sizes)
+    target = hits / np.repeat(np.add.reduceat(hits, starts), sizes) / users
 
     def log_softmax(weights: Matrix) -> Scores:
         scores = terms @ weights
@@ -89,16 +91,18 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
 
     def loss(weights: Matrix) -> tuple[float, Matrix]:
         log_chance = log_softmax(weights)
-        gradient = terms.T @ (np.exp(log_chance) - target) + ridge * weights
+        gradient = terms.T @ (np.exp(log_chance) / users - target) + ridge * weights
         return float(ridge / 2 * weights @ weights - target @ log_chance), gradient
 
     def curvature(weights: Matrix) -> Matrix:
         expected = terms * np.exp(log_softmax(weights))[:, None]
         mean_of_users = np.add.reduceat(expected, starts)
-        hessian: Matrix = expected.T @ terms - mean_of_users.T @ mean_of_users + ridge * np.eye(terms.shape[1])
+        hessian: Matrix = (expected.T @ terms - mean_of_users.T @ mean_of_users) / users
+        hessian += ridge * np.eye(terms.shape[1])
         return hessian
 
-    found = minimize(loss, np.zeros(terms.shape[1]), jac=True, hess=curvature, method="trust-exact")
+    start, options = np.zeros(terms.shape[1]), {"gtol": LARGEST_GRADIENT}
+    found = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", options=options)
     if not found.success:
         raise RuntimeError(f"the gate's weights were not found: {found.message}")
     return pl.DataFrame(

@@ -60,6 +60,13 @@ def test_of_two_candidates_each_it_is_a_logistic_regression():
     np.testing.assert_allclose(gate["weight"].to_numpy(), theirs.coef_[0], atol=1e-4)
 
 
+def test_many_users_are_no_harder_than_a_few():
+    """Issue 5: over a million candidates the steps did not end, for the rounding of the summed losses."""
+    many = train_gate(drawn(20_000, 60), ["a", "b"])
+    some = train_gate(drawn(2_000, 60, seed=1), ["a", "b"])
+    np.testing.assert_allclose(many["weight"].to_numpy(), some["weight"].to_numpy(), atol=0.2)
+
+
 def test_it_trusts_each_branch_where_that_knows():
     gate = train_gate(drawn(600, 10), ["a", "b"])
     weight = {(branch, name): value for branch, name, value in gate.select("branch", "input", "weight").iter_rows()}
