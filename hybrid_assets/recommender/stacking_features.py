@@ -219,6 +219,7 @@ def _rated(pool: Candidates, users: Index) -> npt.NDArray[np.bool_]:
 
 def _largest(scores: Vectors, size: int) -> Index:
     """Columns of each row's `size` largest scores, largest first, equal ones by ascending column."""
+    # not ranking.py's: a newcomer is ranked in less time than torch takes to be imported
     size = min(size, scores.shape[1])
     least = np.partition(scores, -size, axis=1)[:, [-size]]
     above, equal = scores > least, scores == least

@@ -87,7 +87,7 @@ def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "ref
     """
     rows = positions(ids, wanted)
     found = rows >= 0
-    if found.all():
+    if found.all():  # as nearly always: one copy in place of three
         every: Vectors = vectors[rows].astype(np.float32, copy=False)
         return every
     if missing == "refuse":

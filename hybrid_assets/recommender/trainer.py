@@ -7,7 +7,6 @@ Imports torch at once: only tuning.py, when it trains, imports this file.
 import json
 import logging
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -189,10 +188,10 @@ class _Trainer(SentenceTransformerTrainer):
         generator: torch.Generator | None = None,
         seed: int = 0,
     ) -> LengthSortedBatches:
-        encoder, texts = self.model, [name for name in dataset.column_names if name != "label"]
-        limit = encoder.max_seq_length or sys.maxsize
-        counts = [[len(tokens) for tokens in encoder.tokenizer(list(dataset[name]))["input_ids"]] for name in texts]
-        return LengthSortedBatches(np.max(counts, axis=0).clip(max=limit), batch_size, drop_last, seed)
+        cut = {"truncation": True, "max_length": self.model.max_seq_length}
+        columns = [list(dataset[name]) for name in dataset.column_names if name != "label"]
+        counts = [[len(tokens) for tokens in self.model.tokenizer(texts, **cut)["input_ids"]] for texts in columns]
+        return LengthSortedBatches(np.max(counts, axis=0), batch_size, drop_last, seed)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         if (Path(checkpoint_path) / ADAPTER_FILE).exists():

@@ -62,7 +62,8 @@ def test_folds_fitted_side_by_side_are_those_fitted_one_after_the_other(monkeypa
 
 
 def test_a_script_that_builds_the_graph_is_not_run_again_by_the_process_beside_it(tmp_path):
-    """As a script runs that says nothing of `__main__`: with the standard library's processes it never ended."""
+    """As a script runs that says nothing of `__main__`: with the standard library's processes it failed, and one that
+    materialized the asset waited for its own lock for ever."""
     split(timed_ratings())[0].write_parquet(tmp_path / "train.parquet")
     script = tmp_path / "script.py"
     script.write_text(
