@@ -37,7 +37,7 @@ class FolderSettings(Settings):
     """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
 
     path: Path
-    """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv."""
+    """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv; from the current one."""
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
     rating_range: tuple[float, float] = MOVIELENS_RANGE
@@ -109,6 +109,11 @@ class EvaluationSettings(Settings):
     """Seed of the bootstrap."""
     diversity_encoder: Name = "minilm"
     """Encoder in whose space the diversity within a list is measured, the same one for every system."""
+
+    @property
+    def of_figures(self) -> list[object]:
+        """What figures over users depend on: all but the length of the kept lists and the space of diversity."""
+        return [self.k, self.relevance_threshold, self.bootstrap_resamples, self.confidence, self.seed]
 
     @model_validator(mode="after")
     def _lists_are_long_enough(self) -> "EvaluationSettings":
@@ -222,10 +227,14 @@ class Catalog(Settings):
         own = drawn_from(self.systems[name])
         return next(other for other, system in self.systems.items() if drawn_from(system) == own)
 
-    def is_most_popular(self, system: SystemSettings) -> bool:
-        """Whether a system is the plain list of the most popular movies, the floor for every other."""
-        models = [self.models[name].algorithm for name in system.model_names]
-        return models == ["most_popular"] and not system.encoder_names
+    @property
+    def floor(self) -> str | None:
+        """The first system that is the plain list of the most popular movies; None where the catalog has none."""
+        for name, system in self.systems.items():
+            models = [self.models[model].algorithm for model in system.model_names]
+            if models == ["most_popular"] and not system.encoder_names and system.rerank is None:
+                return name
+        return None
 
     def reranked(self) -> dict[str, str]:
         """Re-ranked system -> the system with the same settings but for `rerank`, where the catalog has it."""
@@ -243,6 +252,17 @@ class Catalog(Settings):
             raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
         if not self.systems:
             raise ValueError("at least one [systems.<name>] is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _diversity_can_be_measured_in_every_run(self) -> "Catalog":
+        space = self.evaluation.diversity_encoder
+        encoder = self.encoders.get(space)
+        if encoder and (not encoder.refresh or encoder.gpu_gib):
+            raise ValueError(
+                f"evaluation.diversity_encoder = {space!r} is left out of `hybrid-assets run`, which measures the "
+                "diversity of every system in its space; name an encoder with refresh = true and without gpu_gib"
+            )
         return self
 
     @model_validator(mode="after")
@@ -320,12 +340,18 @@ class Catalog(Settings):
         return self
 
     @model_validator(mode="after")
-    def _cold_start_judges_lists_in_their_own_order(self) -> "Catalog":
+    def _cold_start_can_judge(self) -> "Catalog":
         for name in self.cold_start.systems:
             if self.systems[name].rerank:
                 raise ValueError(
                     f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
                     "systems without `rerank`"
+                )
+            read = [model for model in self.systems[name].model_names if self.encoder_of(model)]
+            if read:
+                raise ValueError(
+                    f"cold_start.systems: the model {read[0]} of {name} reads an encoder and cannot be fitted again "
+                    "from ratings alone; name systems of other models"
                 )
         return self
 
@@ -343,6 +369,11 @@ class Catalog(Settings):
         """What `run` leaves out of a system's branches: names to give `hybrid-assets backfill`."""
         encoders = [name for name in self.encoders_behind(system) if not self.encoders[name].refresh]
         return (*encoders, *(name for name in system.model_names if not self.models[name].refresh))
+
+    def command_for(self, name: str) -> str:
+        """What brings a system up to date, whole."""
+        on_request = self.on_request(self.systems[name])
+        return " ".join(["hybrid-assets", "backfill", *on_request]) if on_request else "hybrid-assets run"
 
     def base_of(self, encoder: str) -> EncoderSettings:
         """The entry that holds an encoder's weights: its own, or that of its base."""
@@ -362,6 +393,8 @@ def load_catalog(path: Path | None = None, dataset: str | None = None) -> Catalo
     path = path or (Path(os.environ["HYBRID_CATALOG"]) if os.environ.get("HYBRID_CATALOG") else None)
     dataset = dataset or os.environ.get("HYBRID_DATASET") or None
     name = str(path) if path else "hybrid_assets/catalog.toml"
+    if dataset and dataset not in DATASETS:
+        raise CatalogError(f"--dataset or HYBRID_DATASET = {dataset!r} is not a dataset; {_nearest(dataset, DATASETS)}")
     try:
         text = (path or importlib.resources.files("hybrid_assets") / "catalog.toml").read_text("utf-8")
         settings = tomllib.loads(text)

@@ -28,10 +28,13 @@ from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
-from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
+from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, outdated, recipes_of
+from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.recommendation_table import recommendation_table
 from hybrid_assets.recommender.model_search import Trial
 from hybrid_assets.reporting.cold_start_tables import cold_start_tables
 from hybrid_assets.reporting.comparisons import hybrid_verdict
+from hybrid_assets.reporting.leaderboard import measured
 from hybrid_assets.reporting.lineage_tree import lineage_tree
 from hybrid_assets.reporting.status_table import reasons, status_table
 from hybrid_assets.reporting.terminal import encoders_table, leaderboard_records, leaderboard_table
@@ -43,8 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help=__doc__,
 )
-# Branches that `recommend --why` tells of one by one.
-MOST_REASONS = 3
 # Without a terminal to fit, a table is not cut: another program reads it.
 WIDE = 200
 out = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDE)
@@ -92,7 +93,7 @@ def status(
     `hybrid-assets status --json | jq '.[] | select(.state != "fresh")'`
     """
     catalog = _catalog(dataset)
-    records = queries.status(recipes_of(build_definitions(catalog)), table_store(catalog))
+    records = queries.status(recipes_of(build_definitions(catalog).assets), table_store(catalog))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -106,7 +107,8 @@ def backfill(
     names: Annotated[list[str], typer.Argument(help="Names under [encoders] and [models] of the catalog.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Compute what is made with them again, changed or not.")
+        bool,
+        typer.Option("--force", help="Compute their vectors, and what is made of one of them alone, changed or not."),
     ] = False,
     dataset: DatasetOption = None,
 ) -> None:
@@ -126,6 +128,9 @@ def backfill(
     """
     catalog = _catalog(dataset)
     for name in names:
+        if name in catalog.systems and name not in (*catalog.encoders, *catalog.models):
+            made_of = " ".join([*catalog.systems[name].model_names, *catalog.encoders_behind(catalog.systems[name])])
+            raise queries.NotFound(f"{name} is a system; name encoders or models, it is made of: {made_of}")
         queries.known(name, [*catalog.encoders, *catalog.models], "encoder or model")
     selection = backfill_selection(catalog, names)
     definitions = build_definitions(catalog)
@@ -133,7 +138,7 @@ def backfill(
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     if dry_run:
         selected = selection.resolve(definitions.resolve_asset_graph())
-        recipes = recipes_of(definitions)
+        recipes = recipes_of(definitions.assets)
         blocked = beyond_this_gpu(recipes, gpu_gib())
         verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
         would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
@@ -141,7 +146,11 @@ def backfill(
             out.print(
                 f"{key.to_user_string()}: {verdict.state}: {'; '.join(verdict.why)}", markup=False, soft_wrap=True
             )
-        out.print(f"{len(would_run)} of {len(selected)} assets would be looked at")
+        held = sum(verdict.state == "blocked" for verdict in would_run.values())
+        out.print(
+            f"{len(would_run) - held} of {len(selected)} assets would be looked at"
+            + (f", {held} are blocked: a run would fail" if held else "")
+        )
         return
     _report(run_in_process(definitions, dagster_home(), selection, force=names if force else ()))
 
@@ -207,7 +216,7 @@ def prune(
     """
     catalog = _catalog(dataset)
     store = table_store(catalog)
-    of_catalog = recipes_of(build_definitions(catalog))
+    of_catalog = recipes_of(build_definitions(catalog).assets)
     leftover = [key for key in store.stored() if key not in of_catalog]
     for key in leftover:
         out.print(store.path(key), markup=False, soft_wrap=True)
@@ -235,12 +244,13 @@ def leaderboard(
     catalog = _catalog(dataset)
     store = table_store(catalog)
     rows = queries.table(store, "leaderboard").collect()
+    _tell_if_stale(catalog, store, [f"metrics/{row['system']}" for row in measured(rows)])
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
         return
     out.print(leaderboard_table(rows))
     if store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch makes the leaderboard without them
-        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), catalog.evaluation.k)
+        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
         if verdict is not None:
             out.print(verdict)
 
@@ -250,7 +260,9 @@ def recommend(
     user: Annotated[int | None, typer.Argument(help="User id, as in the ratings.")] = None,
     ratings: Annotated[
         Path | None,
-        typer.Option(help="Your own: a CSV with the columns movieId or title, and rating. In place of USER."),
+        typer.Option(
+            help="Your own: a CSV with the columns movieId (or else title) and rating. In place of USER.",
+        ),
     ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Type titles and stars. In place of USER.")
@@ -279,30 +291,22 @@ def recommend(
     if (user is not None) + (ratings is not None) + interactive != 1:
         raise typer.BadParameter("give exactly one of USER, --ratings FILE and --interactive")
     if user is not None:
-        system = system or queries.table(store, "leaderboard").select("system").first().collect().item()
+        system = system or queries.best_system(store, catalog)
         found, name = queries.recommendations(store, catalog, user, system, k, why), f"user {user}"
+        _tell_if_stale(catalog, store, [f"scores/{system}"])
     else:
-        system = system or newcomer_queries.best_system(store, catalog)
-        loaded = newcomer_queries.load_system(store, catalog, system)
+        system = system or newcomer_queries.best_newcomer_system(store, catalog)
+        recipes = recipes_of(build_definitions(catalog).assets)
+        loaded = newcomer_queries.load_system(store, catalog, recipes, system)
         own = (
             newcomer_queries.ratings_of_file(store, catalog, ratings)
             if ratings is not None
             else newcomer_queries.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
         )
         found = newcomer_queries.newcomer_recommendations(catalog, loaded, own, k, why)
-        name = f"{len(own)} ratings of {ratings.name if ratings else 'yours'}"
-    shown = Table(title=escape(f"{name}, {system}"), title_justify="left")
-    shown.add_column("#", justify="right")
-    shown.add_column("movie")
-    shown.add_column("score", justify="right")
-    if why:
-        shown.add_column("why")
-    for entry in found:
-        cells = [str(entry.rank), escape(f"{entry.title} [{entry.movie_id}]"), f"{entry.score:.3f}"]
-        if why:
-            cells.append(escape("\n".join(_most_telling(entry.reasons))))
-        shown.add_row(*cells)
-    out.print(shown)
+        count = "1 rating" if len(own) == 1 else f"{len(own)} ratings"
+        name = f"{count} of {ratings.name if ratings else 'yours'}"
+    out.print(recommendation_table(found, f"{name}, {system}", why))
 
 
 @app.command()
@@ -375,11 +379,13 @@ def coldstart(
     catalog = _catalog(dataset)
     if not catalog.cold_start.systems:
         raise queries.NotFound("cold_start.systems names no system in the catalog, so cold start is not measured")
-    rows = queries.table(table_store(catalog), "cold_start").collect()
+    store = table_store(catalog)
+    rows = queries.table(store, "cold_start").collect()
+    _tell_if_stale(catalog, store, ["cold_start"])
     if as_json:
         sys.stdout.write(json.dumps(rows.to_dicts(), indent=2, allow_nan=False) + "\n")
         return
-    for table in cold_start_tables(rows, catalog.evaluation.k):
+    for table in cold_start_tables(rows, rows["k"][0]):
         out.print(table)
 
 
@@ -399,7 +405,11 @@ def lineage(
 
     `hybrid-assets lineage leaderboard --json | jq '.raw_files'`
     """
-    store = table_store(_catalog(dataset))
+    catalog = _catalog(dataset)
+    store = table_store(catalog)
+    if not store.exists(dg.AssetKey(asset.split("/"))):
+        names = [key.to_user_string() for key in recipes_of(build_definitions(catalog).assets)]
+        queries.known(asset, names, "asset")
     stamps = {name: asdict(stamp) for name, stamp in queries.lineage(store, asset).items()}
     if as_json:
         for stamp in stamps.values():
@@ -412,9 +422,9 @@ def lineage(
 
 
 @app.command()
-def doctor() -> None:
-    """Check this machine: Python, packages, GPU, weights, storage. Each problem comes with its fix."""
-    catalog = _catalog(None)
+def doctor(dataset: DatasetOption = None) -> None:
+    """Check this machine: Python, packages, GPU, weights, your files, storage. Each problem comes with its fix."""
+    catalog = _catalog(dataset)
     findings = examine(catalog)
     for finding in findings:
         mark = "[green]ok[/green]" if finding.ok else "[red]!![/red]"
@@ -440,11 +450,15 @@ def main() -> None:
 
 
 def _damaged_table(error: pl.exceptions.PolarsError) -> dg.Failure:
-    """Which table made the reader fail, in words; the error itself where all are whole."""
+    """Which table made the reader fail, in words; the error itself where all are whole and of this version."""
     try:
         table_store(load_catalog()).verify_all()
     except dg.Failure as damaged:
         return damaged
+    if isinstance(error, pl.exceptions.ColumnNotFoundError):
+        return dg.Failure(
+            f"a table here is of another version of this program ({error}); make it anew: hybrid-assets run"
+        )
     raise error
 
 
@@ -454,34 +468,34 @@ def _catalog(dataset: str | None) -> Catalog:
     return load_catalog()
 
 
+def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str]) -> None:
+    """Say that what is about to be shown is of other settings or ratings."""
+    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
+    recipes = recipes_of(build_definitions(catalog).assets)
+    reasons = outdated(recipes, store, [key for key in keys if key in recipes])
+    reason = next(filter(None, reasons.values()), None)
+    if reason:
+        err.print(f"[yellow]stale[/yellow]: {escape(reason)}; hybrid-assets status tells more", soft_wrap=True)
+
+
 def _ask(question: str) -> str:
-    return str(typer.prompt(question, default="", show_default=False, err=True))
+    """An answer; nothing, too, where the input ends (Ctrl-D)."""
+    err.print(f"{question}: ", end="", markup=False)
+    try:
+        return input().strip()
+    except EOFError:
+        err.print()
+        return ""
 
 
 def _report(outcome: RunOutcome) -> None:
     done = f"{len(outcome.computed)} computed, {outcome.unchanged} unchanged, {outcome.seconds:.1f} s"
+    if outcome.not_run:
+        done += f", {outcome.not_run} not run, as they need what failed"
     if outcome.success:
         err.print(f"[green]done[/green]: {done}")
         return
     err.print(f"[red]failed[/red]: {done}; the last good version of every other asset stays")
     for asset, message in outcome.failures.items():
-        err.print(f"[red]{asset}[/red]: {escape(message)}", soft_wrap=True)
+        err.print(f"[red]{asset}[/red]: {escape(message.removeprefix(f'{asset}: '))}", soft_wrap=True)
     raise typer.Exit(1)
-
-
-def _most_telling(reasons: Sequence[queries.Reason]) -> list[str]:
-    """The reasons that add or take off most, in words, and what the others add together."""
-    parts = {reason: reason.part for reason in reasons if reason.part is not None}
-    if not parts:
-        return [_in_words(reason) for reason in reasons[:MOST_REASONS]]
-    told = sorted(parts, key=lambda reason: -abs(parts[reason]))[:MOST_REASONS]
-    others = [reason for reason in parts if reason not in told]
-    together = f"{', '.join(reason.branch for reason in others)}: together {sum(parts[it] for it in others):.3f}"
-    return [*(_in_words(reason) for reason in told), *([together] if others else [])]
-
-
-def _in_words(reason: queries.Reason) -> str:
-    liked = f"; near {', '.join(reason.liked)}" if reason.liked else ""
-    own = "" if reason.score is None else f" (score {reason.score:.3f})"
-    adds = "adds a part that is not computed this far down" if reason.part is None else f"adds {reason.part:.3f}"
-    return f"{reason.branch} {adds}{own}{liked}"

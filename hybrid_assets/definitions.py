@@ -4,6 +4,8 @@
 """
 
 import dagster as dg
+import fsspec
+from fsspec.utils import get_protocol
 
 from hybrid_assets.assets.cold_start import cold_start_assets
 from hybrid_assets.assets.comparisons import comparison_assets
@@ -21,7 +23,7 @@ from hybrid_assets.assets.split import split_assets
 from hybrid_assets.assets.stackers import stacker_assets
 from hybrid_assets.assets.strata import strata_assets
 from hybrid_assets.assets.tuning import tuning_assets
-from hybrid_assets.catalog import Catalog, load_catalog
+from hybrid_assets.catalog import Catalog, CatalogError, load_catalog
 from hybrid_assets.environment import storage_url
 from hybrid_assets.orchestration.automation import nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.console import terminal_logger
@@ -33,8 +35,17 @@ from hybrid_assets.orchestration.storage import TableStore
 
 
 def table_store(catalog: Catalog, storage: str | None = None) -> TableStore:
-    """Where the tables of the catalog's dataset are: `<storage>/<dataset>/`."""
-    return TableStore(url=f"{(storage or storage_url()).rstrip('/')}/{catalog.dataset}")
+    """Where the tables of the catalog's dataset are: `<storage>/<dataset>/`.
+
+    Raises:
+        dagster.Failure: a package for storage of this kind is not installed.
+    """
+    url = (storage or storage_url()).rstrip("/")
+    try:
+        fsspec.get_filesystem_class(get_protocol(url))
+    except (ImportError, ValueError) as error:
+        raise dg.Failure(f"HYBRID_STORAGE = {url}: {error}") from error
+    return TableStore(url=f"{url}/{catalog.dataset}")
 
 
 def build_definitions(catalog: Catalog | None = None, storage: str | None = None) -> dg.Definitions:
@@ -43,14 +54,17 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     Args:
         catalog: settings; None reads HYBRID_CATALOG or the packaged catalog.toml.
         storage: folder or fsspec URL; None takes HYBRID_STORAGE or `data/`.
+
+    Raises:
+        CatalogError: automation.nightly_cron is no cron expression.
     """
     catalog = catalog or load_catalog()
     here = gpu_gib()
     left_out = [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
-    assets = [
+    measured = [
         *raw_assets(catalog),
         *split_assets(catalog),
-        *document_assets(),
+        *document_assets(catalog),
         *factor_assets(catalog),
         *tuning_assets(catalog),
         *embedding_assets(catalog),
@@ -58,22 +72,33 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         *stacker_assets(catalog),
         *score_assets(catalog),
         *metric_assets(catalog),
+    ]
+    assets = [
+        *measured,
         *encoder_metric_assets(catalog),
-        *leaderboard_assets(catalog, gpu_gib=here),
+        *leaderboard_assets(catalog, recipes_of(measured), gpu_gib=here),
         *comparison_assets(catalog),
         *cold_start_assets(catalog),
         *strata_assets(catalog),
         *report_assets(catalog),
     ]
+    recipes = recipes_of(assets)
     store = table_store(catalog, storage)
     refresh = refresh_job(catalog, left_out + [name for name, it in catalog.models.items() if not it.refresh])
 
     def refresh_due(instance: dg.DagsterInstance) -> list[dg.AssetKey]:
         selected = refresh.selection.resolve(assets)
-        return due(recipes_of(definitions), store, selected, materialized(instance, selected))
+        return due(recipes, store, selected, materialized(instance, selected))
 
     automation = catalog.automation
-    definitions = dg.Definitions(
+    try:
+        nightly = nightly_schedule(job=refresh, due=refresh_due, cron=automation.nightly_cron, on=automation.nightly)
+    except dg.DagsterInvalidDefinitionError as error:
+        raise CatalogError(
+            f"automation.nightly_cron = {automation.nightly_cron!r} is no cron expression of five fields, such as "
+            '"0 3 * * *" (every night at three)'
+        ) from error
+    return dg.Definitions(
         assets=assets,
         jobs=[refresh, BACKFILL],
         sensors=[
@@ -85,7 +110,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
                 on=automation.watch,
             )
         ],
-        schedules=[nightly_schedule(job=refresh, due=refresh_due, cron=automation.nightly_cron, on=automation.nightly)],
+        schedules=[nightly],
         loggers={"terminal": terminal_logger},
         # two processes at a time: each that encodes or trains loads torch (about 1 GiB) and the machine may be small
         executor=dg.multiprocess_executor.configured({"max_concurrent": 2, "start_method": {"forkserver": {}}}),
@@ -94,7 +119,6 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
             "gpu": GpuResource(device=catalog.gpu.device, wait_seconds=catalog.gpu.wait_seconds),
         },
     )
-    return definitions
 
 
 @dg.definitions

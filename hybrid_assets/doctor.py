@@ -14,6 +14,8 @@ import dagster as dg
 from upath import UPath
 
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.datasets.errors import BadInput
+from hybrid_assets.datasets.reading import find_table
 from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
 from hybrid_assets.orchestration.gpu import gpu_gib
@@ -39,7 +41,8 @@ class Finding:
 
 def examine(catalog: Catalog) -> list[Finding]:
     """Everything, in the order in which a person would mend it."""
-    return [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib()), _storage(), _tables(catalog), _home()]
+    machine = [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib())]
+    return [*machine, *_own_files(catalog), _storage(), _tables(catalog), _home()]
 
 
 def _python() -> Finding:
@@ -81,6 +84,17 @@ def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
             yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
         except EncoderUnavailable as error:
             yield Finding(f"encoder {name}", False, "not usable", str(error))
+
+
+def _own_files(catalog: Catalog) -> Iterator[Finding]:
+    if catalog.dataset != "folder" or catalog.folder is None:
+        return
+    folder = catalog.folder.path.absolute()
+    try:
+        found = [find_table(folder, name) for name in ("ratings", "movies", "tags")]
+        yield Finding("your files", True, f"{folder}: {', '.join(file.name for file in found if file)}")
+    except BadInput as problem:
+        yield Finding("your files", False, str(folder), str(problem))
 
 
 def _storage() -> Finding:

@@ -15,10 +15,10 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets import queries
-from hybrid_assets.assets.factors import ALGORITHMS, fit_model
+from hybrid_assets.assets.factors import fit_model, libraries_of
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
-from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.orchestration.storage import LOCAL, TableStore
 from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
@@ -94,8 +94,7 @@ def tune_model(
     given = settings.model_dump(mode="json", exclude={"refresh"})
     held = {name: value for name, value in given.items() if name not in space}
     made_from = [stamp.data_version for key in _inputs(encoder) if (stamp := store.stamp(key))]
-    library = ALGORITHMS[settings.algorithm][1]
-    versions = {name: importlib.metadata.version(name) for name in ("optuna", *([library] if library else []))}
+    versions = {name: importlib.metadata.version(name) for name in ("optuna", *sorted(libraries_of([settings])))}
     values = {name: repr(distribution) for name, distribution in space.items()}
     folder = _folder(store, model)
     current = {name: given[name] for name in space}
@@ -139,7 +138,7 @@ def _inputs(encoder: str | None) -> list[dg.AssetKey]:
 
 def _folder(store: TableStore, model: str) -> Path:
     place = store.path(dg.AssetKey(["searches", model]), "")
-    if place.protocol not in ("", "file", "local"):
+    if place.protocol not in LOCAL:
         raise ValueError(
             f"a search is kept in a folder of this machine and the storage is {store.url}; "
             "set HYBRID_STORAGE to a folder for this command"

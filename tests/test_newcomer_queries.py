@@ -1,21 +1,30 @@
 """Somebody who is not in the data, over the small real graph."""
 
+import dagster as dg
 import polars as pl
 import pytest
+from quick_graph import Graph
 
 from hybrid_assets import newcomer_queries
 from hybrid_assets.datasets.errors import BadInput
-from hybrid_assets.queries import NotFound
+from hybrid_assets.definitions import build_definitions
+from hybrid_assets.orchestration.staleness import recipes_of
+from hybrid_assets.queries import NotFound, find_movie, find_title
+
+
+def load(graph: Graph, system: str) -> newcomer_queries.Loaded:
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    return newcomer_queries.load_system(graph.store, graph.catalog, recipes, system)
 
 
 def test_the_best_system_of_the_leaderboard_ranks_for_newcomers(built):
     board = built.table("leaderboard")
-    assert newcomer_queries.best_system(built.store, built.catalog) == board["system"][0]
+    assert newcomer_queries.best_newcomer_system(built.store, built.catalog) == board["system"][0]
 
 
 def test_a_model_without_a_fold_in_names_a_system_that_can(built):
     with pytest.raises(NotFound, match=r"lightgcn cannot rank for somebody.*trained again; take --system \w+"):
-        newcomer_queries.load_system(built.store, built.catalog, "lightgcn")
+        load(built, "lightgcn")
 
 
 @pytest.mark.parametrize(
@@ -36,7 +45,7 @@ def test_a_user_who_comes_anew_with_the_same_ratings_is_listed_unrated_movies_wi
     train = built.table("train_ratings")
     user = train["user_id"][0]
     own = train.filter(pl.col("user_id") == user).select("movie_id", "rating", "timestamp")
-    loaded = newcomer_queries.load_system(built.store, built.catalog, system)
+    loaded = load(built, system)
     listed = newcomer_queries.newcomer_recommendations(built.catalog, loaded, own, 5, why=True)
     assert [entry.rank for entry in listed] == [1, 2, 3, 4, 5]
     assert not {entry.movie_id for entry in listed} & set(own["movie_id"])
@@ -73,8 +82,9 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
         ("movieid,rating\n1,5\n", 'field "movieId": this column is missing.*the nearest is movieid'),
         ("title,stars\nHeat,5\n", 'field "rating": this column is missing'),
         ("title,rating\nzzzz qqqq,5\n", 'line 2, field "title": no movie'),
+        ("title,rating\n ,5\n", 'line 2, field "title": a title is blank'),
         ("movieId,rating\n999999999,5\n", 'line 2, field "movieId": movie 999999999 is not among the movies'),
-        ("movieId,rating\n{id},5\n{id},4\n", 'line 3, field "movieId": movie_id .* already stand on line 2'),
+        ("movieId,rating\n{id},5\n{id},4\n", 'line 3, field "movieId": movie_id .* is there already, on line 2'),
         ("movieId,rating\n{id},6\n", 'line 2, field "rating": expected a rating from 0.5 to 5'),
         ("movieId,rating\n{id},good\n", 'line 2, field "rating": expected a number'),
         ("movieId,rating\n", "no rows"),
@@ -91,3 +101,57 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path,
 def test_nothing_said_is_no_list(built):
     with pytest.raises(NotFound, match="at least one rated movie"):
         newcomer_queries.ratings_by_asking(built.store, built.catalog, lambda question: "", print)
+
+
+def test_factors_of_other_ratings_are_refused_and_the_command_is_named(graph):
+    ratings = graph.raw / "ratings.csv"
+    ratings.write_text("\n".join(ratings.read_text().splitlines()[:-1]) + "\n")
+    graph.run(dg.AssetSelection.assets("train_ratings").upstream())
+    with pytest.raises(
+        dg.Failure, match=r"ease is not made from the ratings.*train_ratings changed since factors/ease"
+    ):
+        load(graph, "ease")
+    graph.run(dg.AssetSelection.assets("factors/ease").upstream())
+    load(graph, "ease")
+
+
+def test_a_movie_is_found_as_people_say_it():
+    titles = {
+        1: "Matrix, The (1999)",
+        2: "Matrix Reloaded, The (2003)",
+        3: "Beautiful Mind, A (2001)",
+        300: "Quiz Show (1994)",
+        5: "300 (2007)",
+    }
+    found = {text: find_title(titles, text) for text in ("The Matrix", "matrix, the", "a beautiful mind", "Reloaded")}
+    assert found == {"The Matrix": 1, "matrix, the": 1, "a beautiful mind": 3, "Reloaded": 2}
+    with pytest.raises(NotFound, match=r"fits several movies: Matrix, The \(1999\) \[1\], Matrix Reloaded"):
+        find_title(titles, "atrix")
+
+
+def answers(*given: str):
+    left = iter(given)
+    return lambda question: next(left, "")
+
+
+def test_who_mistypes_a_movie_can_leave_it_out_and_nobody_is_asked_for_ever(built):
+    first, second = built.table("movies")["movie_id"].head(2).to_list()
+    say = []
+    rated = newcomer_queries.ratings_by_asking(
+        built.store, built.catalog, answers(f"#{first}", "", f"#{second}", "many", "4.5"), say.append
+    )
+    assert rated.select("movie_id", "rating").rows() == [(second, 4.5)]
+    assert any("a number from" in told for told in say)
+
+
+def test_a_number_that_is_an_id_and_a_title_asks_which(graph):
+    movies = graph.raw / "movies.csv"
+    first, second = graph.table("movies")["movie_id"].head(2).to_list()
+    lines = movies.read_text().splitlines()
+    named = [f"{second},{first} (2007),Action" if line.startswith(f"{second},") else line for line in lines]
+    movies.write_text("\n".join(named) + "\n")
+    graph.run(dg.AssetSelection.assets("movies").upstream())
+    with pytest.raises(NotFound, match=f"{first} is the id of .* and the title of {first} .2007. .{second}."):
+        find_movie(graph.store, str(first))
+    assert find_movie(graph.store, f"#{first}")[0] == first
+    assert find_movie(graph.store, str(second))[0] == second

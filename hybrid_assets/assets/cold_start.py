@@ -8,7 +8,7 @@ from typing import TypeAlias
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
+from hybrid_assets.assets.factors import fit_model, fold_in_model, libraries_of, of_account
 from hybrid_assets.assets.scores import chosen_weights, weighs_branches
 from hybrid_assets.assets.stackers import learn, learned_system, of_newcomers, with_texts
 from hybrid_assets.catalog import Catalog
@@ -45,6 +45,7 @@ SCHEMA = {
     "system": pl.String,
     "kind": pl.String,
     "known": pl.Int64,
+    "k": pl.Int64,
     "users": pl.Int64,
     **dict.fromkeys(FIGURES, pl.Float64),
     "state": pl.String,
@@ -55,6 +56,7 @@ COLUMNS = {
     "system": "name in the catalog",
     "kind": '"hybrid", "collaborative" or "content"',
     "known": "ratings of the new user that were folded in; null for movies",
+    "k": "cutoff",
     "users": "users judged",
     "ndcg": "mean NDCG@k over users",
     "ndcg_low": "lower end of its bootstrap interval over users",
@@ -81,22 +83,22 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if weighs_branches(system)}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     reads_years = any(system.is_learned for system in systems.values())
-    used = {ALGORITHMS[model.algorithm][1] for model in models.values()} - {None}
+    used = {"numpy", "scipy"} | libraries_of(models.values())
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version="1",
+        version="2",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},
-            models,
+            {model: of_account(settings) for model, settings in models.items()},
             {encoder: catalog.encoders[encoder].tuning is not None for encoder in encoders},
-            evaluation,
+            evaluation.of_figures,
             [catalog.pairs.cold_share, catalog.pairs.seed],
         ],
-        libraries=sorted({"numpy", "scipy", *(library for library in used if library)}),
+        libraries=sorted(used),
         inputs={
             "train_ratings": "train_ratings",
             "test_ratings": "test_ratings",
@@ -160,7 +162,8 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         films = cache(lambda: films_of(split.warm, film_years(here["movies"].collect()), threshold))
         rows = []
         for name, system in systems.items():
-            missing = _why_missing(system, embedded, fused_by.get(name, "") if f"fused_by_{name}" not in here else "")
+            needed = fused_by.get(name, "") if f"fused_by_{name}" not in here else ""
+            missing = _why_missing(system, embedded, needed, catalog.command_for(name))
             fusion: Fusion = None
             if not missing and system.is_learned:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
@@ -175,7 +178,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 fusion = chosen_weights(system, stamp.numbers if stamp else {})
             rows += _movie_rows(name, system, held, fusion, missing)
             rows += _people_rows(name, system, held, fusion, missing)
-        figures = pl.DataFrame(rows, schema=SCHEMA)
+        figures = pl.DataFrame([row | {"k": evaluation.k} for row in rows], schema=SCHEMA)
         shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
         return Computed(
             figures,
@@ -211,12 +214,12 @@ class _Learned:
 Fusion: TypeAlias = Sequence[float] | _Learned | None
 
 
-def _why_missing(system: SystemSettings, embedded: Embedded, needed: str) -> str:
+def _why_missing(system: SystemSettings, embedded: Embedded, needed: str, command: str) -> str:
     """`needed`: the asset that is not there and tells how the branches are fused; "" where none is lacking."""
     without = [encoder for encoder in system.encoder_names if encoder not in embedded]
     if without:
         return f"not materialized: hybrid-assets backfill {' '.join(without)}"
-    return f"{needed} is not materialized: hybrid-assets run" if needed else ""
+    return f"{needed} is not materialized: {command}" if needed else ""
 
 
 def _movie_rows(

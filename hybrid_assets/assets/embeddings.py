@@ -31,7 +31,10 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
     inputs = {"movie_documents": "movie_documents"}
     if tuning:
         inputs["tuned"] = tuned_key(name, tuning)
-    quantised = ["bitsandbytes"] if spec.precision == "nf4" else []
+    computed_by = ["sentence-transformers", "torch", "transformers"]
+    computed_by += ["peft"] if tuning else []
+    computed_by += ["bitsandbytes"] if spec.precision == "nf4" else []
+    computed_by += ["onnxruntime"] if settings.backend == "onnxruntime" else []
     made_by = f"{settings.base}, fine-tuned" if tuning else spec.weights
 
     @incremental_asset(
@@ -39,7 +42,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         group="embeddings",
         version="2",
         settings=[settings.keep_dimensions, settings.stored_as, settings.backend],
-        libraries=["sentence-transformers", *(["peft"] if tuning else []), *quantised],
+        libraries=computed_by,
         inputs=inputs,
         observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},
         gpu=gpu_need(name, catalog),
@@ -47,7 +50,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         tags={"encoder": name},
         description=(
             f"Unit vector of each movie's document by the encoder {name} ({made_by}). A document is encoded again only "
-            "when its text or the encoder changed."
+            "when its text, the encoder or a library behind it changed."
             + (f" Needs a GPU with {settings.gpu_gib:g} GiB free." if settings.gpu_gib else "")
         ),
         columns={
@@ -106,7 +109,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         table, encoded = update_embeddings(
             movie_documents.collect(),
             None if previous is None else previous.collect(),
-            f"{fingerprint} {settings.keep_dimensions} {settings.backend}",
+            f"{fingerprint} {step.code_version}",
             encode_new,
             stored_as=settings.stored_as,
         )

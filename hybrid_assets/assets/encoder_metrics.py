@@ -21,16 +21,8 @@ def _encoder_metrics_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"encoder_metrics/{name}",
         group="metrics",
-        version="1",
-        settings=[
-            evaluation.k,
-            evaluation.relevance_threshold,
-            evaluation.bootstrap_resamples,
-            evaluation.confidence,
-            evaluation.seed,
-            catalog.pairs.cold_share,
-            catalog.pairs.seed,
-        ],
+        version="2",
+        settings=[*evaluation.of_figures, catalog.pairs.cold_share, catalog.pairs.seed],
         libraries=["numpy", "scipy"],
         inputs={
             "profiles": f"profiles/{name}",

@@ -1,7 +1,7 @@
 """train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import dagster as dg
@@ -30,21 +30,21 @@ from hybrid_assets.recommender.tables import FOLDS, Fold, factor_table, fold_of,
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import degenerate_factors
 
-# Algorithm -> its function and the library that computes it. A new model's line goes here.
-ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], str | None]] = {
-    "most_popular": (most_popular, None),
-    "pmf": (pmf, "cornac"),
-    "ease": (ease, "scipy"),
-    "sequence_ease": (sequence_ease, "scipy"),
-    "als": (implicit_als, "implicit"),
-    "bpr": (bpr, "cornac"),
-    "biased_mf": (biased_mf, "cornac"),
-    "item_knn": (item_knn, "numpy"),
-    "user_knn": (user_knn, "numpy"),
-    "lightgcn": (lightgcn, "torch"),
-    "vbpr": (vbpr, "torch"),
-    "sasrec": (sasrec, "cornac"),
-    "bert4rec": (bert4rec, "cornac"),
+# Algorithm -> its function and the libraries that compute it. A new model's line goes here.
+ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], tuple[str, ...]]] = {
+    "most_popular": (most_popular, ()),
+    "pmf": (pmf, ("cornac",)),
+    "ease": (ease, ("scipy",)),
+    "sequence_ease": (sequence_ease, ("scipy",)),
+    "als": (implicit_als, ("implicit",)),
+    "bpr": (bpr, ("cornac",)),
+    "biased_mf": (biased_mf, ("cornac",)),
+    "item_knn": (item_knn, ("numpy",)),
+    "user_knn": (user_knn, ("numpy",)),
+    "lightgcn": (lightgcn, ("torch",)),
+    "vbpr": (vbpr, ("torch",)),
+    "sasrec": (sasrec, ("cornac", "torch")),
+    "bert4rec": (bert4rec, ("cornac", "torch")),
 }
 
 # Steps of a gradient descent, a rating each, that take longer than a process takes to start.
@@ -131,22 +131,32 @@ def fold_in_model(settings: ModelSettings, threshold: float, pair: TowerPair, ra
     return fold_in(settings.algorithm, Fitted(pair, *columns), threshold=threshold, **settings.function_settings)
 
 
+def libraries_of(models: Iterable[ModelSettings]) -> set[str]:
+    """The libraries that compute some models."""
+    return {library for settings in models for library in ALGORITHMS[settings.algorithm][1]}
+
+
+def of_account(settings: ModelSettings) -> dict[str, Any]:
+    """What of a model's settings its result depends on: neither when it is refreshed nor whose vectors it reads."""
+    return settings.model_dump(mode="json", exclude={"refresh", "encoder"})
+
+
 def _takes(settings: ModelSettings, parameter: str) -> bool:
     return parameter in inspect.signature(ALGORITHMS[settings.algorithm][0]).parameters
 
 
 def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, threshold: float) -> dg.AssetsDefinition:
     inputs = {"train_ratings": "train_ratings"} | ({"embeddings": f"embeddings/{encoder}"} if encoder else {})
-    # when it is refreshed and where its embeddings come from change no result: those are its input
-    of_account = settings.model_dump(mode="json", exclude={"refresh", "encoder"})
-    library = ALGORITHMS[settings.algorithm][1]
-    used = [library] if library else []
+    result_settings: list[object] = [of_account(settings)]
+    if _takes(settings, "threshold"):
+        result_settings.append(threshold)
+    used = sorted(libraries_of([settings]))
 
     @incremental_asset(
         key=f"factors/{name}",
         group="factors",
         version="1",
-        settings=[of_account, threshold] if _takes(settings, "threshold") else [of_account],
+        settings=result_settings,
         libraries=used,
         inputs=inputs,
         kinds=frozenset(used),

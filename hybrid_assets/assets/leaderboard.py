@@ -1,36 +1,40 @@
 """metrics/<system> -> leaderboard: one row for each system of the catalog, best first."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import Catalog, SplitSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.staleness import Recipe, outdated
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.intervals import METRICS
 from hybrid_assets.recommender.validity import below_floor
-from hybrid_assets.system_settings import PublishedRow, SystemSettings
+from hybrid_assets.system_settings import PublishedRow
 
-# The dataset on which the paper's Table I was measured; its split is the default one.
-PUBLISHED_ON = "ml-latest-small"
-PUBLISHED_K = 25
+# What the paper's Table I was measured with; its split is the default one.
+PUBLISHED_ON = ("ml-latest-small", 25, 4.0)
+TEST_PART = {"kind", "test_share", "min_ratings", "seed"}
 MATERIALIZED = "materialized"
 
 
-# What all rows must have been made from to be compared.
-SHARED = ("train_ratings", "test_ratings", "movie_documents")
-
-
-def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDefinition]:
+def leaderboard_assets(
+    catalog: Catalog, recipes: Mapping[dg.AssetKey, Recipe], *, gpu_gib: float
+) -> list[dg.AssetsDefinition]:
     """The leaderboard.
 
     Args:
         catalog: settings.
+        recipes: of metrics/<system> and of all that they are made from.
         gpu_gib: memory of the GPU of this machine, 0 without one; what needs more cannot be materialized here.
     """
     evaluation = catalog.evaluation
     split = catalog.split.in_words
-    comparable = (catalog.dataset, evaluation.k, split) == (PUBLISHED_ON, PUBLISHED_K, SplitSettings().in_words)
+    comparable = (catalog.dataset, evaluation.k, evaluation.relevance_threshold) == PUBLISHED_ON and (
+        catalog.split.model_dump(include=TEST_PART) == SplitSettings().model_dump(include=TEST_PART)
+    )
     published = {name: system.published if comparable else None for name, system in catalog.systems.items()}
     columns = {
         "system": "name in the catalog",
@@ -47,12 +51,17 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
     for figure in PublishedRow.model_fields:
         columns[f"published_{figure}"] = "what the paper prints for this system"
 
-    floor = next((name for name, system in catalog.systems.items() if catalog.is_most_popular(system)), None)
-    missing = {name: _why_missing(catalog, system, gpu_gib) for name, system in catalog.systems.items()}
+    floor = catalog.floor
+    missing = {name: _why_missing(catalog, name, gpu_gib) for name in catalog.systems}
 
     def states(store: TableStore) -> dict[str, str]:
         """Why a system has no row of figures, as it is now; part of what the leaderboard is made from."""
-        return {f"state of {name}": _state(store, name, catalog, missing[name]) for name in catalog.systems}
+        keys = {name: dg.AssetKey(["metrics", name]) for name in catalog.systems}
+        behind = outdated(recipes, store, keys.values())
+        return {
+            f"state of {name}": _state(behind[key], catalog.command_for(name)) if key in behind else missing[name]
+            for name, key in keys.items()
+        }
 
     @incremental_asset(
         key="leaderboard",
@@ -102,26 +111,13 @@ def leaderboard_assets(catalog: Catalog, *, gpu_gib: float) -> list[dg.AssetsDef
     return [leaderboard]
 
 
-def _why_missing(catalog: Catalog, system: SystemSettings, gpu_gib: float) -> str:
-    need = max((catalog.encoders[name].gpu_gib for name in catalog.encoders_behind(system)), default=0.0)
+def _why_missing(catalog: Catalog, name: str, gpu_gib: float) -> str:
+    behind = catalog.encoders_behind(catalog.systems[name])
+    need = max((catalog.encoders[encoder].gpu_gib for encoder in behind), default=0.0)
     if need > gpu_gib:
         return f"needs a GPU with {need:g} GiB: not materialized here"
-    on_request = catalog.on_request(system)
-    if on_request:
-        return f"not materialized: hybrid-assets backfill {' '.join(on_request)}"
-    return "not materialized: hybrid-assets run"
+    return f"not materialized: {catalog.command_for(name)}"
 
 
-def _state(store: TableStore, name: str, catalog: Catalog, why_missing: str) -> str:
-    made_from = store.lineage(dg.AssetKey(["metrics", name]))
-    if not made_from:
-        return why_missing
-    for shared in SHARED:
-        now = store.stamp(dg.AssetKey(shared))
-        versions = {stamp.inputs[shared] for stamp in made_from.values() if shared in stamp.inputs}
-        if now is not None and versions - {now.data_version}:
-            system = catalog.systems[name]
-            named = dict.fromkeys([*system.needed_encoders, *catalog.on_request(system)])
-            command = " ".join(["backfill", *named]) if named else "run"
-            return f"stale, made from other {shared}: hybrid-assets {command}"
-    return MATERIALIZED
+def _state(outdated_by: str, command: str) -> str:
+    return f"stale, {outdated_by}: {command}" if outdated_by else MATERIALIZED

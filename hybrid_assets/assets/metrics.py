@@ -114,13 +114,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
         key=f"metrics/{name}",
         group="metrics",
         version="2",
-        settings=[
-            evaluation.k,
-            evaluation.relevance_threshold,
-            evaluation.bootstrap_resamples,
-            evaluation.confidence,
-            evaluation.seed,
-        ],
+        settings=evaluation.of_figures,
         libraries=["numpy", "scipy"],
         inputs={
             "user_metrics": f"user_metrics/{name}",

@@ -38,7 +38,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         key="report",
         group="report",
         version="2",
-        settings=[evaluation, catalog.split, reranked],
+        settings=[evaluation.of_figures, catalog.split, reranked, catalog.floor],
         libraries=["matplotlib"],
         inputs={**shared, **lists, **judged},
         optional=[*(shared.keys() & {"comparisons", "strata", "cold_start"}), *lists, *judged],
@@ -66,7 +66,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             return {name: table.collect() for name, table in by_system.items() if table is not None}
 
         cold = None if cold_start is None else cold_start.collect()
-        pictures = draw_pictures(board, present("users_"), reranked, cold)
+        pictures = draw_pictures(board, present("users_"), reranked, cold, catalog.floor)
         page = report_page(
             board,
             comparisons=None if comparisons is None else comparisons.collect(),
@@ -74,6 +74,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             cold_start=cold,
             pictures=pictures,
             reranked=reranked,
+            floor=catalog.floor,
             illustrations=illustrate(
                 train_ratings.collect(),
                 test_ratings.collect(),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import ALGORITHMS, fit_model, fold_in_model
+from hybrid_assets.assets.factors import fit_model, fold_in_model, libraries_of, of_account
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
@@ -66,7 +66,6 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     stacker = system.learning
     threshold = catalog.evaluation.relevance_threshold
     models = {model: catalog.models[model] for model in system.model_names}
-    used = {ALGORITHMS[settings.algorithm][1] for settings in models.values()} - {None}
     features = feature_names(system.model_names, [])
 
     @incremental_asset(
@@ -75,10 +74,10 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         version="2",
         settings=[
             [stacker.folds, stacker.candidates, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
-            models,
+            {model: of_account(settings) for model, settings in models.items()},
             threshold,
         ],
-        libraries=sorted({"numpy", *(library for library in used if library)}),
+        libraries=sorted({"numpy"} | libraries_of(models.values())),
         inputs=["train_ratings", "movies"],
         parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
         description=(

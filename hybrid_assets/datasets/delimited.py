@@ -19,14 +19,13 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from hybrid_assets.datasets.errors import BadInput, shown
-from hybrid_assets.datasets.fields import Field, Kind, column_names
+from hybrid_assets.datasets.fields import POLARS, Field, Kind, column_names
 
 # `::` becomes this control character ("unit separator"), since the reader takes separators of one byte.
 _UNIT_SEPARATOR = "\x1f"
 _CHUNK_BYTES = 1 << 24
 
 _ARROW = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.TEXT: pa.string()}
-_POLARS = {Kind.INTEGER: pl.Int64, Kind.NUMBER: pl.Float64, Kind.TEXT: pl.String}
 
 
 def read_delimited(path: Path, fields: Sequence[Field], columns: Mapping[str, str]) -> pl.DataFrame:
@@ -53,7 +52,7 @@ def read_delimited(path: Path, fields: Sequence[Field], columns: Mapping[str, st
         table = _parse(path, len(present), skipped, positions, [_ARROW[field.kind] for field in used])
     except pa.ArrowInvalid as failure:
         if _check_records(path, len(present)) == 0:  # a header without so much as a line end after it
-            return pl.DataFrame(schema={field.name: _POLARS[field.kind] for field in used})
+            return pl.DataFrame(schema={field.name: POLARS[field.kind] for field in used})
         texts = _parse(path, len(present), skipped, positions, [pa.string()] * len(used))
         _check_kinds(path, texts, used, names)
         raise BadInput.at(path, f"cannot be read: {failure}", "Save the file again as UTF-8 CSV") from failure
@@ -176,7 +175,7 @@ def _check_kinds(path: Path, texts: pl.DataFrame, fields: Sequence[Field], names
     wrong = []
     for field, values in zip(fields, texts.iter_columns(), strict=True):
         trimmed = values.str.strip_chars()
-        mistyped = trimmed.cast(_POLARS[field.kind], strict=False).is_null() & (values != "")
+        mistyped = trimmed.cast(POLARS[field.kind], strict=False).is_null() & (values != "")
         if (row := mistyped.arg_max()) is not None and mistyped[row]:
             wrong.append((row, field, values[row]))
     if wrong:

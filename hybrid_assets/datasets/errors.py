@@ -24,7 +24,7 @@ class BadInput(DatasetError):
         Parquet file; `field` is the column's name in that file; `fix` says what to do.
         """
         where = ", ".join(part for part in (str(file), place, field and f'field "{field}"') if part)
-        return cls(f"{where}: {problem}. {fix}")
+        return cls(f"{where}: {problem}{'' if problem.endswith('?') else '.'} {fix}")
 
 
 def shown(value: object) -> str:

@@ -6,6 +6,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from hybrid_assets.datasets.errors import BadInput
 
 
@@ -15,6 +17,10 @@ class Kind(Enum):
     INTEGER = "a whole number"
     NUMBER = "a number"
     TEXT = "text"
+
+
+# What a column of each kind is read as.
+POLARS = {Kind.INTEGER: pl.Int64, Kind.NUMBER: pl.Float64, Kind.TEXT: pl.String}
 
 
 class Field(NamedTuple):
@@ -89,7 +95,9 @@ def _missing(path: Path, present: Sequence[str], field: Field, column: str, near
     listed = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
     nearest = f"; the nearest is {', '.join(near)}" if near else ""
     other = next((mark for mark in ";\t|" if len(present) == 1 and mark in present[0]), None)
-    fix = f'Rename the column, or say which one it is: columns = {{ {field.name} = "..." }}'
+    fix = (
+        f'Rename the column; of the dataset `folder` you may say which one it is: columns = {{ {field.name} = "..." }}'
+    )
     if other:
         fix = f"The columns seem to be separated by {other!r}: save the file with commas"
     return BadInput.at(path, f"this column is missing; the file has {listed}{nearest}", fix, field=column)

@@ -9,9 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from hybrid_assets.datasets.errors import BadInput
-from hybrid_assets.datasets.fields import Field, Kind, column_names
-
-_POLARS = {Kind.INTEGER: pl.Int64, Kind.NUMBER: pl.Float64, Kind.TEXT: pl.String}
+from hybrid_assets.datasets.fields import POLARS, Field, Kind, column_names
 
 
 def read_parquet(path: Path, fields: Sequence[Field], columns: Mapping[str, str]) -> pl.DataFrame:
@@ -23,9 +21,10 @@ def read_parquet(path: Path, fields: Sequence[Field], columns: Mapping[str, str]
     Raises BadInput for a file that is not Parquet, a missing column, and a column of the wrong kind.
     """
     try:
-        schema = pl.read_parquet_schema(path)
+        lazily = pl.scan_parquet(path, glob=False)
+        schema = lazily.collect_schema()
         names = column_names(path, list(schema), fields, columns)
-        table = pl.read_parquet(path, columns=list(names.values()))
+        table = lazily.select(names.values()).collect()
     except pl.exceptions.ComputeError as failure:
         fix = "Write it again, or give the table as .csv"
         raise BadInput.at(path, f"not a readable Parquet file: {failure}", fix) from failure
@@ -35,7 +34,7 @@ def read_parquet(path: Path, fields: Sequence[Field], columns: Mapping[str, str]
             problem = f"expected {field.kind.value}, the column is {schema[names[field.name]]}"
             raise BadInput.at(path, problem, field.fix, field=names[field.name])
     try:
-        cast = table.select(pl.col(names[field.name]).cast(_POLARS[field.kind]).alias(field.name) for field in used)
+        cast = table.select(pl.col(names[field.name]).cast(POLARS[field.kind]).alias(field.name) for field in used)
     except pl.exceptions.InvalidOperationError as failure:
         fix = "Number the ids 1, 2, 3, ..."
         raise BadInput.at(path, f"a whole number does not fit in 64 bits: {failure}", fix) from failure

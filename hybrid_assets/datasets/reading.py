@@ -94,7 +94,7 @@ def _in_range(
     row = _first(table, ~rating.is_between(pl.lit(low, pl.Float32), pl.lit(high, pl.Float32)))
     if row is not None:
         problem = f"expected a rating from {low:g} to {high:g}, found {table['rating'][row]:g}"
-        fix = "Correct it, or set the scale of these ratings with rating_range"
+        fix = "Correct it; of the dataset `folder` you may set the scale: rating_range"
         raise _fault(path, row, RATING, columns, problem, fix)
     return table.with_columns(rating)
 
@@ -166,7 +166,9 @@ def check_references(
     if row is not None:
         count = table.filter(unknown)["movie_id"].n_unique()
         problem = f"movie {table['movie_id'][row]} is not among the movies ({count} unknown in all)"
-        raise _fault(path, row, MOVIE_ID, columns, problem, "Add it to the movies, or remove the rows that name it")
+        raise _fault(
+            path, row, MOVIE_ID, columns, problem, "Correct it, add it to the movies, or remove the rows that name it"
+        )
 
 
 def _read(path: Path, fields: Sequence[Field], columns: Mapping[str, str], *, rows_needed: bool = True) -> pl.DataFrame:
@@ -214,7 +216,7 @@ def _check_no_repeats(path: Path, table: pl.DataFrame, key: Sequence[Field], col
     second = rows.filter(~pl.struct(names).is_first_distinct()).row(0, named=True)
     first = rows.filter(pl.col(name) == second[name] for name in names)["index"][0]
     what = " and ".join(f"{field.name} {second[field.name]}" for field in key)
-    problem = f"{what} already stand on {_place(path, first)}"
+    problem = f"{what} is there already, on {_place(path, first)}"
     raise _fault(path, second["index"], key[-1], columns, problem, "Keep one of the two rows")
 
 

@@ -129,6 +129,10 @@ def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
             break
         if run.status == dg.DagsterRunStatus.SUCCESS:
             return "the last refresh saw these files"
+        if run.status == dg.DagsterRunStatus.CANCELED and not newest_failed:
+            return (
+                "the last refresh of these files was cancelled; change the files, or launch the job `refresh` by hand"
+            )
         newest_failed = newest_failed or run.run_id
         failed_ends.append(record.end_time or 0.0)
     if not failed_ends:

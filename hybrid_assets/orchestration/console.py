@@ -53,6 +53,8 @@ class _RunLines(logging.Handler):
 
     def _message(self, step: str, record: logging.LogRecord) -> None:
         text = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
+        if text.startswith("Dependencies for step"):
+            return  # one for each asset behind one that failed: they are counted when all is over
         if record.levelno >= logging.WARNING:
             self._line(f"[yellow]! {step}: {escape(text)}")
         elif self.console.is_terminal:

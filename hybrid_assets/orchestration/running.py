@@ -30,6 +30,7 @@ class RunOutcome:
         computed: assets that were computed.
         unchanged: how many assets are as they were.
         failures: asset -> what went wrong, in words for the user.
+        not_run: how many assets were left, as they are made from one that failed.
     """
 
     success: bool
@@ -37,6 +38,7 @@ class RunOutcome:
     computed: tuple[str, ...]
     unchanged: int
     failures: Mapping[str, str]
+    not_run: int = 0
 
 
 def run_in_process(
@@ -74,7 +76,8 @@ def run_in_process(
             else selection.resolve(definitions.resolve_asset_graph())
         )
         store: TableStore = (definitions.resources or {})["io_manager"]
-        keys = selected if force else due(recipes_of(definitions), store, selected, materialized(instance, selected))
+        recipes = recipes_of(definitions.assets)
+        keys = selected if force else due(recipes, store, selected, materialized(instance, selected))
         computed, unchanged = [], len(selected) - len(keys)
         if not keys:
             return RunOutcome(True, time.monotonic() - started, (), unchanged, {})
@@ -92,7 +95,10 @@ def run_in_process(
             unchanged += 1
         else:
             computed.append(materialization.asset_key.to_user_string())
-    return RunOutcome(result.success, time.monotonic() - started, tuple(computed), unchanged, _failures(result))
+    failures = _failures(result)
+    not_run = len(keys) - len(result.get_asset_materialization_events()) - len(failures)
+    seconds = time.monotonic() - started
+    return RunOutcome(result.success, seconds, tuple(computed), unchanged, failures, not_run)
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:

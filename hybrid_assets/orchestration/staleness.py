@@ -4,9 +4,10 @@ An asset obeys it when it runs (incremental.py); `judge` asks it about the whole
 Belongs here: that rule, once. Does not: computing, or showing the answer.
 """
 
+import functools
 import graphlib
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -72,10 +73,9 @@ class Verdict:
 RECIPES: "weakref.WeakKeyDictionary[dg.AssetsDefinition, Recipe]" = weakref.WeakKeyDictionary()
 
 
-def recipes_of(definitions: dg.Definitions) -> dict[dg.AssetKey, Recipe]:
-    """The recipe of each asset."""
-    assets = [asset for asset in definitions.assets or () if isinstance(asset, dg.AssetsDefinition)]
-    return {asset.key: RECIPES[asset] for asset in assets}
+def recipes_of(assets: Iterable[object] | None) -> dict[dg.AssetKey, Recipe]:
+    """The recipe of each asset, as `dg.Definitions.assets` holds them."""
+    return {asset.key: RECIPES[asset] for asset in assets or () if isinstance(asset, dg.AssetsDefinition)}
 
 
 def beyond_this_gpu(recipes: Mapping[dg.AssetKey, Recipe], gib: float) -> dict[dg.AssetKey, str]:
@@ -165,6 +165,46 @@ def judge(
     return verdicts
 
 
+def outdated(
+    recipes: Mapping[dg.AssetKey, Recipe], store: TableStore, keys: Collection[dg.AssetKey]
+) -> dict[dg.AssetKey, str]:
+    """Why a table is not what its recipe, and those of what it came from, make of the tables that lie here.
+
+    Asks nothing outside the storage; `judge` does. What looks outside counts as it is: a run looks again, and not
+    always before it asks this.
+
+    Args:
+        recipes: of the assets and of what they are made from.
+        store: where the tables are.
+        keys: the assets.
+
+    Returns:
+        Asset -> the reason furthest up in words, "" where there is none; what has no table is left out.
+    """
+    stamps = functools.cache(store.stamp)
+
+    @functools.cache
+    def why(key: dg.AssetKey) -> str:
+        recipe, stamp = recipes[key], stamps(key)
+        if stamp is None:
+            return ""
+        for name, source in recipe.inputs.items():
+            if recipes[source].look:
+                continue
+            reason = why(source)
+            if reason:
+                return reason
+            made, part = stamps(source), recipe.parts.get(name)
+            now = ABSENT if made is None else part(store.scan(source)) if part else made.data_version
+            if stamp.inputs.get(source.to_user_string()) != now:
+                return f"{source.to_user_string()} changed since {key.to_user_string()} was made"
+        if stamp.code_version != recipe.code_version:
+            return f"{key.to_user_string()}: {_code_change(recipe.made_with, stamp.made_with)}"
+        return ""
+
+    return {key: why(key) for key in keys if stamps(key) is not None}
+
+
 def due(
     recipes: Mapping[dg.AssetKey, Recipe],
     store: TableStore,
@@ -216,7 +256,8 @@ def _compare(
         else:
             tables[name] = store.scan(key) if source.stamp else None
         if source.state == "blocked" and name not in recipe.optional and tables[name] is None:
-            return Verdict("blocked", (f"input {shown} is blocked: {'; '.join(source.why)}",), stamp, inherited=True)
+            why = source.why if source.inherited else (f"input {shown} is blocked: {'; '.join(source.why)}",)
+            return Verdict("blocked", why, stamp, inherited=True)
         if not runs or (key in seen_now and name in recipe.parts):
             continue  # it is what it is: its version decides
         if selected is None and name in recipe.optional and source.state == "missing":

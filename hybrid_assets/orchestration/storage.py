@@ -5,7 +5,6 @@ compute (incremental.py).
 """
 
 import fcntl
-import functools
 import hashlib
 import io
 import json
@@ -154,10 +153,13 @@ def _damage(file: BinaryIO) -> str:
     return "" if found == written else f"its content has the hash {found}, what was written had {written}"
 
 
-@functools.lru_cache(maxsize=4096)
-def _local_damage(path: str, _version: tuple[int, ...]) -> str:
-    with open(path, "rb") as file:
-        return _damage(file)
+# Local files that this process has written or found whole: path, inode, time of change and size.
+_WHOLE: set[tuple[str, int, int, int]] = set()
+
+
+def _version(path: UPath) -> tuple[str, int, int, int]:
+    found = path.stat()
+    return str(path.path), found.st_ino, found.st_mtime_ns, found.st_size
 
 
 class TableStore(dg.ConfigurableIOManager):
@@ -185,13 +187,15 @@ class TableStore(dg.ConfigurableIOManager):
         path = self.path(key)
         if not path.exists():
             name = key.to_user_string()
+            dataset = self.url.rsplit("/", 1)[-1]
             raise dg.Failure(
-                f"{name} has not been materialized ({path} does not exist). Build it and what it needs: "
-                f"dagster asset materialize -m hybrid_assets.definitions --select '+{name}'",
+                f"{name} has not been materialized ({path} does not exist). Build it: "
+                f"hybrid-assets run --dataset {dataset}; what that leaves out: hybrid-assets backfill, with the name "
+                f"of its encoder or model, --dataset {dataset}",
                 allow_retries=False,
             )
         if path.protocol in LOCAL:
-            return pl.scan_parquet(path.path)
+            return pl.scan_parquet(path.path, glob=False)
         return pl.scan_parquet(io.BytesIO(path.read_bytes()))
 
     def stamp(self, key: dg.AssetKey) -> Stamp | None:
@@ -212,22 +216,28 @@ class TableStore(dg.ConfigurableIOManager):
     def verify(self, key: dg.AssetKey) -> None:
         """Read every value of an asset's table and compare it with what was written; once a process and version.
 
-        A Parquet reader notices few damaged bytes: most are values like any other.
+        A Parquet reader notices few damaged bytes: most are values like any other. What this process wrote itself it
+        does not read again.
 
         Raises:
             dagster.Failure: the table is damaged; the message names the file and the way out.
         """
         path = self.path(key)
-        if path.protocol in LOCAL:
-            found = path.stat()
-            problem = _local_damage(path.path, (found.st_ino, found.st_mtime_ns, found.st_size))
-        else:
-            problem = _damage(io.BytesIO(path.read_bytes()))
+        if path.protocol not in LOCAL or _version(path) not in _WHOLE:
+            self._read_whole(path)
+
+    def _read_whole(self, path: UPath) -> None:
+        # of before it is read: what replaces it meanwhile has another version
+        version = _version(path) if path.protocol in LOCAL else None
+        with path.open("rb") as file:
+            problem = _damage(file if version else io.BytesIO(file.read()))
         if problem:
             raise _damaged(path, problem)
+        if version:
+            _WHOLE.add(version)
 
     def verify_all(self) -> int:
-        """`verify` every table that is here; returns how many there are.
+        """Read every table that is here, as `verify` does, whatever was read before; returns how many there are.
 
         Raises:
             dagster.Failure: one of them is damaged.
@@ -237,7 +247,7 @@ class TableStore(dg.ConfigurableIOManager):
             with self.path(key).open("rb") as file, suppress(*DAMAGED):
                 if STAMP_KEY not in pl.read_parquet_metadata(file):
                     continue  # a file of somebody else
-            self.verify(key)
+            self._read_whole(self.path(key))
             verified += 1
         return verified
 
@@ -367,7 +377,10 @@ class TableStore(dg.ConfigurableIOManager):
         """Write a table and its stamp as one file."""
         content = io.BytesIO()
         obj.table.write_parquet(content, metadata={STAMP_KEY: json.dumps(asdict(obj.stamp), sort_keys=True)})
-        replace_file(self.path(context.asset_key), content.getvalue())
+        path = self.path(context.asset_key)
+        replace_file(path, content.getvalue())
+        if path.protocol in LOCAL:
+            _WHOLE.add(_version(path))
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The table of an upstream asset, for assets that are not incremental."""

@@ -35,7 +35,7 @@ def contrastive_pairs(
     `notebook` (the published code): for each user with at least two liked movies, `per_user` of all pairs of liked
     ones, all labelled 1. `text` (the paper, section III C): the same pairs, and as many labelled 0, of a liked movie
     with one that the user disliked or has not seen, in turn. Each user's draws have a seed of their own, so that a
-    change of one user's ratings leaves the pairs of all others as they are.
+    change of one user's ratings leaves the pairs of all others as they are, unless `most` leaves some out.
 
     Args:
         ratings: `user_id`, `movie_id`, `rating` of the part that may be learnt from.
@@ -78,28 +78,25 @@ def contrastive_pairs(
     return pl.concat(tables).cast(PAIR_SCHEMA)  # type: ignore[arg-type]
 
 
-def leaked_pairs(pairs: pl.DataFrame, ratings: pl.DataFrame, held_out: pl.DataFrame) -> pl.DataFrame:
-    """Pairs that know something they must not: a positive whose movies the user did not both rate in `ratings`.
+def leaked_pairs(pairs: pl.DataFrame, train: pl.DataFrame, cold: Ids) -> pl.DataFrame:
+    """Pairs that know something they must not, found from the ratings themselves and not from what was learnt.
 
-    Also a pair labelled 1 with a movie that the same user rated in `held_out` only.
+    That is a pair labelled 1 of a movie that its user did not rate in train outside the validation part, and any pair
+    of a cold movie.
 
     Args:
         pairs: from `contrastive_pairs`.
-        ratings: the part that may be learnt from.
-        held_out: validation and test rows.
+        train: `user_id`, `movie_id`, `validation` of the train ratings.
+        cold: movies that no pair may hold.
     """
-    known = ratings.select("user_id", "movie_id")
+    known = train.filter(~pl.col("validation")).select("user_id", "movie_id")
     positive = pairs.filter(pl.col("label") == 1)
-    strange = [
+    leaked = [
         positive.join(known, left_on=["user_id", side], right_on=["user_id", "movie_id"], how="anti")
         for side in ("anchor_id", "other_id")
     ]
-    hidden = held_out.select("user_id", "movie_id").join(known, on=["user_id", "movie_id"], how="anti")
-    strange += [
-        positive.join(hidden, left_on=["user_id", side], right_on=["user_id", "movie_id"], how="semi")
-        for side in ("anchor_id", "other_id")
-    ]
-    return pl.concat(strange).unique(maintain_order=True)
+    leaked += [pairs.filter(pl.col(side).is_in(cold.tolist())) for side in ("anchor_id", "other_id")]
+    return pl.concat(leaked).unique(maintain_order=True)
 
 
 def _distinct_pairs(movies: Ids, count: int, generator: np.random.Generator) -> Ids:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.fusion import identity
+from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.systems import candidates, pairs_to_csr
@@ -112,27 +113,16 @@ def cold_ndcg(
 
 
 def encoder_metric_table(values: Mapping[str, Values], *, resamples: int, confidence: float, seed: int) -> pl.DataFrame:
-    """`metric`, `value`, `low`, `high`, `users`: means over users with their bootstrap intervals (BCa).
+    """`metric`, `value`, `low`, `high`, `users`: means over users with their percentile bootstrap intervals.
 
-    A metric without a user, or with one only, has nulls.
+    A metric without a user has nulls.
     """
-    from scipy.stats import bootstrap
-
     rows = []
     for metric, of_users in values.items():
         value = low = high = None
         if len(of_users):
             value = float(of_users.mean())
-        if len(of_users) > 1 and of_users.std() > 0:
-            generator = np.random.default_rng(seed)
-            interval = bootstrap(
-                (of_users,),
-                np.mean,
-                n_resamples=resamples,
-                confidence_level=confidence,
-                rng=generator,
-            ).confidence_interval
-            low, high = float(interval.low), float(interval.high)
+            low, high = mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
         rows.append({"metric": metric, "value": value, "low": low, "high": high, "users": len(of_users)})
     schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
     return pl.DataFrame(rows, schema=schema)

@@ -21,16 +21,17 @@ from hybrid_assets.reporting.leaderboard import (
     published,
 )
 
-BASELINE = "most_popular"
-PAPER_BASELINE = "mf_only"
 
-
-def findings(leaderboard: pl.DataFrame) -> list[str]:
+def findings(leaderboard: pl.DataFrame, floor: str | None) -> list[str]:
     """Plain sentences about a leaderboard, the headline first.
 
     Always: who leads (or that nothing is measured yet). Only where the table supports it: by what factor it leads the
-    next and the most-popular baseline, which systems lie below that baseline, how the published rows reproduce and
-    which systems have no results.
+    next and the floor, which systems lie below the floor, how the published rows reproduce and which systems have no
+    results.
+
+    Args:
+        leaderboard: the leaderboard.
+        floor: the system that gives everybody the most popular movies; None: there is none.
 
     Raises:
         ValueError: the rows do not share one cutoff k.
@@ -38,7 +39,8 @@ def findings(leaderboard: pl.DataFrame) -> list[str]:
     k = cutoff(leaderboard)
     rows = measured(leaderboard)
     waiting = [row for row in ordered(leaderboard) if not is_measured(row)]
-    sentences = _lead(rows, k) + _against_baseline(rows) + _reproduction(rows, k)
+    lowest = None if floor is None else _named(rows, floor)
+    sentences = _lead(rows, k, lowest) + _below(rows, lowest) + _reproduction(rows, k)
     if waiting:
         sentences.append(f"Without results: {_listed([row['system'] for row in waiting])}; the table says why.")
     return sentences
@@ -73,7 +75,7 @@ def reranking(leaderboard: pl.DataFrame, reranked: Mapping[str, str]) -> list[st
     return sentences
 
 
-def _lead(rows: Sequence[Row], k: int) -> list[str]:
+def _lead(rows: Sequence[Row], k: int, floor: Row | None) -> list[str]:
     if not rows:
         return ["No system is measured yet."]
     first = rows[0]
@@ -84,13 +86,11 @@ def _lead(rows: Sequence[Row], k: int) -> list[str]:
     if first["ndcg"] == second["ndcg"]:
         return [f"{first['system']} and {second['system']} share the lead: {name} {_ndcg(first)} each."]
     headline = f"{first['system']} leads with {name} {_ndcg(first)}"
-    baseline = _named(rows, BASELINE)
-    compared = [row for row in (baseline,) if row is not None and row is not first and row["ndcg"] > 0]
-    if compared:
-        headline += f", {_times(first, compared[0])} {BASELINE}"
+    if floor is not None and floor is not first and floor["ndcg"] > 0:
+        headline += f", {_times(first, floor)} {floor['system']}"
+        if floor is second:
+            return [headline + "."]
     sentences = [headline + "."]
-    if second in compared:
-        return sentences
     sentences.append(
         f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}{_overlap(first, second)}."
     )
@@ -110,25 +110,13 @@ def _overlap(row: Row, other: Row) -> str:
     return f"; their intervals {'overlap' if ours[0] <= theirs[1] else 'do not overlap'}"
 
 
-def _against_baseline(rows: Sequence[Row]) -> list[str]:
-    baseline = _named(rows, BASELINE)
-    if baseline is None or not baseline["ndcg"] > 0:
+def _below(rows: Sequence[Row], floor: Row | None) -> list[str]:
+    below = [] if floor is None else [row for row in rows if row["ndcg"] < floor["ndcg"]]
+    if floor is None or not below:
         return []
-    below = [row for row in rows if row["ndcg"] < baseline["ndcg"]]
-    sentences = []
-    paper = next((row for row in below if row["system"] == PAPER_BASELINE), None)
-    if paper is not None:
-        sentences.append(
-            f"{PAPER_BASELINE} lies below {BASELINE}, which gives everyone the same movies: "
-            f"{_ndcg(paper)} against {_ndcg(baseline)}, {_times(paper, baseline)} as much."
-        )
-    others = [row for row in below if row is not paper]
-    if others:
-        verb = "lies" if len(others) == 1 else "lie"
-        also = "also " if paper is not None else ""
-        names = _listed([f"{row['system']} ({_ndcg(row)})" for row in others])
-        sentences.append(f"{names} {also}{verb} below {BASELINE}.")
-    return sentences
+    verb = "lies" if len(below) == 1 else "lie"
+    names = _listed([f"{row['system']} ({_ndcg(row)})" for row in below])
+    return [f"{names} {verb} below {floor['system']} ({_ndcg(floor)}), which gives everyone the same movies."]
 
 
 def _reproduction(rows: Sequence[Row], k: int) -> list[str]:

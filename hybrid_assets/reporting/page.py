@@ -72,6 +72,7 @@ def report_page(
     cold_start: pl.DataFrame | None,
     pictures: Mapping[str, bytes],
     reranked: Mapping[str, str],
+    floor: str | None,
     illustrations: Sequence[Illustration],
     relevance_threshold: float,
     confidence: float,
@@ -82,9 +83,9 @@ def report_page(
     Holds the findings in words, the leaderboard with intervals and published values, the matrix of paired
     comparisons, the strata, the plots, the illustration, a glossary of the metrics, and `provenance` (name -> value,
     shown as given: dataset, split, seed, versions, ...). `pictures` are those of pictures.draw_pictures, `reranked` is
-    re-ranked system -> the one it was made from, `confidence` (0..1) is the intervals' coverage. Without `comparisons`,
-    `strata` or `cold_start` (None: not materialized) their sections are left out. With no measured system the page
-    has no plots of systems and says so.
+    re-ranked system -> the one it was made from, `floor` the system that gives everybody the most popular movies,
+    `confidence` (0..1) is the intervals' coverage. Without `comparisons`, `strata` or `cold_start` (None: not
+    materialized) their sections are left out. With no measured system the page has no plots of systems and says so.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -93,7 +94,7 @@ def report_page(
 
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
-    headline, *further = findings(leaderboard)
+    headline, *further = findings(leaderboard, floor)
     measured_names = [row["system"] for row in rows if is_measured(row)]
     further += [] if comparisons is None else filter(None, [hybrid_verdict(comparisons, k)])
     further += reranking(leaderboard, reranked)
@@ -121,7 +122,7 @@ def report_page(
         further_headings=[METRICS[metric].label(k) for metric in _FURTHER],
         further_rows=[_table_row(row, _FURTHER) for row in rows if is_measured(row)],
         has_published=has_published(rows),
-        plots=_plots(leaderboard, pictures, k, confidence),
+        plots=_plots(leaderboard, pictures, k, confidence, floor),
         cold=None if cold_start is None else _cold_start(cold_start, pictures["cold_start"], k, confidence),
         users_shown=[_user(illustration) for illustration in illustrations],
         metrics=[
@@ -154,7 +155,9 @@ def _cell(row: Row, metric: Metric) -> _Cell:
     return _Cell(text, between, paper, difference)
 
 
-def _plots(leaderboard: pl.DataFrame, pictures: Mapping[str, bytes], k: int, confidence: float) -> list[_Plot]:
+def _plots(
+    leaderboard: pl.DataFrame, pictures: Mapping[str, bytes], k: int, confidence: float, floor: str | None
+) -> list[_Plot]:
     rows = measured(leaderboard)
     ndcg, recall = METRICS["ndcg"].label(k), METRICS["recall"].label(k)
     values = "; ".join(f"{row['system']} {row['ndcg']:.3f}" for row in rows)
@@ -186,7 +189,7 @@ def _plots(leaderboard: pl.DataFrame, pictures: Mapping[str, bytes], k: int, con
             f"\N{PLUS-MINUS SIGN} 1.96 standard errors. Where a user has more than {k} relevant movies, {recall} "
             "cannot reach 1.",
             f"Two line plots of {ndcg} and {recall} over bins of users by their number of train ratings, "
-            f"a line per system: {', '.join(activity_order(rows))}.",
+            f"a line per system: {', '.join(activity_order(rows, floor))}.",
         ),
     }
     return [_Plot(*said, _base64(pictures[name])) for name, said in words.items() if name in pictures]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from hybrid_assets.reporting.findings import BASELINE, PAPER_BASELINE
 from hybrid_assets.reporting.leaderboard import Row, cutoff, measured
 from hybrid_assets.reporting.plots import activity_plot, cold_start_plot, leaderboard_plot, paper_figure, pareto_plot
 
@@ -17,6 +16,7 @@ def draw_pictures(
     user_metrics: Mapping[str, pl.DataFrame],
     reranked: Mapping[str, str],
     cold_start: pl.DataFrame | None,
+    floor: str | None,
 ) -> dict[str, bytes]:
     """Name -> PNG: `leaderboard`, `figure1`, `pareto`, where there are users `activity`, and `cold_start`.
 
@@ -27,6 +27,7 @@ def draw_pictures(
         user_metrics: system -> its table, of measured systems only.
         reranked: re-ranked system -> the one it was made from.
         cold_start: the protocols' table; None: not materialized, no picture of it.
+        floor: the system that gives everybody the most popular movies; None: there is none.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -40,13 +41,13 @@ def draw_pictures(
         "figure1": paper_figure(leaderboard),
         "pareto": pareto_plot(leaderboard, reranked),
     }
-    shown = {system: user_metrics[system] for system in activity_order(rows) if system in user_metrics}
+    shown = {system: user_metrics[system] for system in activity_order(rows, floor) if system in user_metrics}
     if any(table.height for table in shown.values()):
         pictures["activity"] = activity_plot(shown)
     return pictures | cold
 
 
-def activity_order(rows: Sequence[Row]) -> list[str]:
-    """Systems, best first, but the two baselines right after the leader: the plot names only its first seven."""
+def activity_order(rows: Sequence[Row], floor: str | None) -> list[str]:
+    """Systems, best first, but the floor right after the leader: the plot names only its first seven."""
     names = [row["system"] for row in rows]
-    return sorted(names, key=lambda name: (name != names[0], name not in (BASELINE, PAPER_BASELINE), names.index(name)))
+    return sorted(names, key=lambda name: (name != names[0], name != floor, names.index(name)))

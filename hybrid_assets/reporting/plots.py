@@ -447,12 +447,6 @@ def _round_ticks(right: float) -> Any:
     return FixedLocator([tick for tick in ticks if tick <= right * 1.001])
 
 
-def _percent() -> Any:
-    from matplotlib.ticker import PercentFormatter
-
-    return PercentFormatter(xmax=1, decimals=0)
-
-
 @contextmanager
 def _figure(width: float, height: float) -> "Iterator[Figure]":
     """A figure of this size (inches) in this module's style, whatever the user's matplotlibrc says."""

@@ -4,8 +4,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from hybrid_assets.catalog import Catalog
+from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
+from hybrid_assets.orchestration import incremental
 from hybrid_assets.orchestration.staleness import due, recipes_of
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
@@ -77,7 +78,7 @@ def test_two_machines_with_the_same_input_make_the_same_bytes(built, graph, tmp_
 
 def due_in(graph, recorded=EXPECTED) -> set[str]:
     selected, known = ([dg.AssetKey(key.split("/")) for key in keys] for keys in (EXPECTED, recorded))
-    recipes = recipes_of(build_definitions(graph.catalog, graph.storage))
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
     return {key.to_user_string() for key in due(recipes, graph.store, selected, known)}
 
 
@@ -236,3 +237,52 @@ def test_cold_start_judges_a_learned_system_on_new_people_alone(built):
     assert movies["state"].unique().to_list() == ["what it has learnt holds for movies that somebody rated"]
     others = built.table("cold_start").filter(pl.col("protocol") == "people", pl.col("state") == "measured")
     assert others["users"].n_unique() == 1, "all systems are judged by the same people"
+
+
+def code_versions(settings: dict) -> dict[str, str]:
+    definitions = build_definitions(Catalog.model_validate(settings), "memory://unused")
+    return {spec.key.to_user_string(): spec.code_version for asset in definitions.assets for spec in asset.specs}
+
+
+def changed_by(before: dict, **changes: dict) -> set[str]:
+    settings = {name: {**before[name], **changes.get(name, {})} if name in changes else before[name] for name in before}
+    old, new = code_versions(before), code_versions(settings)
+    return {key for key in old if old[key] != new[key]}
+
+
+def test_what_a_setting_does_not_change_is_not_computed_again(built):
+    settings = built.catalog.model_dump()
+    models = {"als": settings["models"]["als"] | {"refresh": False}}
+    assert changed_by(settings, models=models) == set()
+    assert changed_by(settings, evaluation={"diversity_encoder": "minilm", "list_length": 12}).isdisjoint(
+        {"cold_start", "report", "metrics/ease", "encoder_metrics/minilm"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "beside"),
+    [
+        ("evaluation", {}, True),
+        ("evaluation", {"relevance_threshold": 3.0}, False),
+        ("evaluation", {"k": 10}, False),
+        ("split", {"min_ratings": 50}, False),
+        ("split", {"seed": 43}, False),
+        ("split", {"validation_share": 0.1}, True),
+    ],
+)
+def test_the_papers_figures_stand_beside_what_was_measured_as_they_were(part, change, beside):
+    settings = load_catalog(dataset="ml-latest-small").model_dump()
+    settings[part] |= change
+    bare = {**settings, "systems": {name: it | {"published": None} for name, it in settings["systems"].items()}}
+    told = code_versions(settings)["leaderboard"] != code_versions(bare)["leaderboard"]
+    assert told == beside
+
+
+def test_another_version_of_a_library_encodes_every_document_again(graph, monkeypatch):
+    real = incremental.library_version
+    monkeypatch.setattr(incremental, "library_version", lambda name: "0.0" if name == "transformers" else real(name))
+    before = graph.table("embeddings/minilm")
+    assert "embeddings/minilm" in graph.computed(dg.AssetSelection.assets("embeddings/minilm"))
+    after = graph.table("embeddings/minilm")
+    assert before["vector"].to_list() == after["vector"].to_list()
+    assert not set(before["document_key"]) & set(after["document_key"])

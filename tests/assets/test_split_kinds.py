@@ -65,3 +65,21 @@ def test_a_broken_promise_keeps_the_last_good_table(graph, monkeypatch):
     with pytest.raises(AssertionError, match=r"validation_later_than_all: not later than \d+ in \d+ rows: user_id"):
         graph.run(dg.AssetSelection.assets("train_ratings"))
     assert graph.table("train_ratings").equals(before)
+
+
+def test_by_time_documents_know_no_tag_of_later_than_train(graph):
+    graph.catalog = split_by(graph.catalog, kind="temporal", test_share=0.3)
+    spread_over_time(graph.raw / "ratings.csv")
+    graph.run(dg.AssetSelection.assets("train_ratings").upstream())
+    last = graph.table("train_ratings")["timestamp"].max()
+    movie = graph.table("movies")["movie_id"][0]
+    (graph.raw / "tags.csv").write_text(
+        f"userId,movieId,tag,timestamp\n1,{movie},attheend,{last}\n1,{movie},afterwards,{last + 1}\n"
+    )
+    graph.run(dg.AssetSelection.assets("movie_documents").upstream())
+    documents = " ".join(graph.table("movie_documents")["document"])
+    assert "attheend" in documents
+    assert "afterwards" not in documents
+    graph.catalog = split_by(graph.catalog, kind="random")
+    graph.run(dg.AssetSelection.assets("movie_documents").upstream())
+    assert "afterwards" in " ".join(graph.table("movie_documents")["document"])

@@ -201,3 +201,14 @@ def test_the_schedule_launches_the_same_job_over_what_is_due_and_nothing_where_n
     assert schedule.job_name == REFRESH
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
     assert schedule.cron_schedule == "0 3 * * *"
+
+
+def test_a_refresh_that_somebody_cancelled_stays_cancelled_until_the_files_change(watch):
+    [request] = watch.settled_look().run_requests
+    job = watch.definitions.resolve_job_def(REFRESH)
+    cancelled = watch.instance.create_run_for_job(job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED)
+    watch.instance.report_run_canceled(cancelled)
+    assert "was cancelled" in skipped(watch.look())
+    watch.file.write_text("userId,movieId,rating\n1,1,5\n")
+    watch.launch(watch.settled_look())
+    assert "saw these files" in skipped(watch.look())

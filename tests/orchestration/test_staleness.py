@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from test_incremental import World
 
-from hybrid_assets.orchestration.staleness import judge, recipes_of
+from hybrid_assets.orchestration.staleness import judge, outdated, recipes_of
 from hybrid_assets.orchestration.storage import TableStore, replace_file
 
 
@@ -17,7 +17,7 @@ def world(tmp_path):
 
 
 def states(world, **options):
-    recipes = recipes_of(dg.Definitions(assets=world.assets()))
+    recipes = recipes_of(world.assets())
     world.computed.clear()
     found = judge(recipes, TableStore(url=world.url), **options)
     assert world.computed == [], "asking computes nothing"
@@ -85,3 +85,42 @@ def test_a_stamp_of_before_made_with_was_kept_is_still_read(world):
     old = '{"asset": "c", "code_version": "0", "inputs": {}, "data_version": "x", "numbers": {}, "notes": {}}'
     pl.DataFrame({"x": [1]}).write_parquet(str(path), metadata={"hybrid_assets": old})
     assert "its code, settings or libraries changed" in states(world)["c"][1]
+
+
+def why_outdated(world) -> dict[str, str]:
+    keys = [dg.AssetKey(name) for name in ("a", "b", "c")]
+    found = outdated(recipes_of(world.assets()), TableStore(url=world.url), keys)
+    return {key.to_user_string(): why for key, why in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "named"),
+    [
+        ("factor", 3, {"c": "c: its settings changed"}),
+        ("version_of_b", "2", {"b": "b: its code changed", "c": "b: its code changed"}),
+        # what lies outside the storage is not asked
+        ("weights", "w2", {}),
+        ("source", [4, 5, 6], {}),
+    ],
+)
+def test_a_table_of_other_settings_is_outdated_and_so_is_what_came_of_it(world, attribute, value, named):
+    nothing = dict.fromkeys("abc", "")
+    assert why_outdated(world) == nothing
+    setattr(world, attribute, value)
+    assert why_outdated(world) == nothing | named
+
+
+def test_an_input_made_anew_outdates_what_is_behind_it_until_that_is_made_too(world):
+    world.source = [4, 5, 6]
+    assert world.run(selection="a").success
+    assert set(why_outdated(world).values()) == {""}, (
+        "a looks outside: who has not followed it yet will in the next run"
+    )
+    assert world.run(selection="b").success
+    assert why_outdated(world) == {"a": "", "b": "", "c": "b changed since c was made"}
+    assert world.run().success
+    assert set(why_outdated(world).values()) == {""}
+
+
+def test_what_has_no_table_is_neither_current_nor_outdated(tmp_path):
+    assert why_outdated(World(str(tmp_path))) == {}

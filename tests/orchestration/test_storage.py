@@ -59,10 +59,10 @@ def test_the_same_table_gives_the_same_bytes(tmp_path):
 
 
 def test_a_missing_table_fails_with_the_command_that_builds_it(tmp_path):
-    store = TableStore(url=str(tmp_path))
+    store = TableStore(url=str(tmp_path / "sample"))
     with pytest.raises(dg.Failure) as failure:
         store.scan(KEY)
-    assert "--select '+scores/mf_only'" in failure.value.description
+    assert "Build it: hybrid-assets run --dataset sample;" in failure.value.description
 
 
 @pytest.mark.parametrize("content", [b"", b"not parquet", b"PAR1 and then something cut off"])
@@ -208,3 +208,9 @@ def test_the_hash_sees_content_and_not_chunks(rows, data):
         assert content_hash(table[:-1]) != content_hash(table)
         assert content_hash(table.with_columns(pl.col("a") + 1)) != content_hash(table)
     assert content_hash(table.rename({"a": "x"})) != content_hash(table)
+
+
+def test_a_folder_may_be_named_like_a_pattern(tmp_path):
+    store = TableStore(url=str(tmp_path / "we[ir]d *?"))
+    write(store)
+    assert store.scan(KEY).collect().equals(TABLE)

@@ -56,6 +56,11 @@ def test_without_a_cold_like_there_is_no_value_and_no_interval():
     assert table.row(0) == ("cold_ndcg", None, None, None, 0)
 
 
+def test_one_user_has_no_more_than_a_value():
+    table = encoder_metric_table({"x": np.array([0.3])}, resamples=100, confidence=0.95, seed=1)
+    assert table.row(0) == ("x", 0.3, 0.3, 0.3, 1)
+
+
 def test_the_interval_holds_the_mean():
     values = np.random.default_rng(1).random(200)
     table = encoder_metric_table({"x": values}, resamples=200, confidence=0.95, seed=1)

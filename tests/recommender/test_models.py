@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.bert4rec import bert4rec
@@ -334,3 +335,17 @@ def test_a_model_that_takes_long_tells_of_each_step(name):
     said = len(told)
     assert with_telling.item_vectors.tobytes() == QUICK[name](*two_tastes()).item_vectors.tobytes()
     assert len(told) == said, "nothing is told of what is fitted later"
+
+
+@pytest.mark.parametrize("model", [QUICK["lightgcn"], QUICK["vbpr"]], ids=["lightgcn", "vbpr"])
+def test_a_descent_on_two_threads_gives_the_same_bytes(model):
+    # sums of gradients this large are shared out among threads
+    generator = np.random.default_rng(1)
+    users, items = generator.integers(400, size=20_000), generator.integers(300, size=20_000)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first, second = (model(users, items, np.full(len(users), 5.0, np.float32), batch_size=8192) for _ in range(2))
+    finally:
+        torch.set_num_threads(threads)
+    assert first.item_vectors.tobytes() == second.item_vectors.tobytes()

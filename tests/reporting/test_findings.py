@@ -1,7 +1,11 @@
 import polars as pl
 import pytest
 
-from hybrid_assets.reporting.findings import findings
+from hybrid_assets.reporting import findings as said
+
+
+def findings(leaderboard: pl.DataFrame) -> list[str]:
+    return said.findings(leaderboard, "most_popular")
 
 
 def only(leaderboard: pl.DataFrame, *systems: str) -> pl.DataFrame:
@@ -15,7 +19,17 @@ def test_the_headline_names_the_leader_and_its_factor_over_most_popular(leaderbo
 
 def test_mf_only_below_most_popular_is_said(leaderboard: pl.DataFrame) -> None:
     sentences = findings(only(leaderboard, "most_popular", "mf_only"))
-    assert any(s.startswith("mf_only lies below most_popular") and "0.089 against 0.171" in s for s in sentences)
+    assert "mf_only (0.089) lies below most_popular (0.171), which gives everyone the same movies." in sentences
+
+
+def test_the_floor_may_have_another_name_or_none(leaderboard: pl.DataFrame) -> None:
+    renamed = only(leaderboard, "most_popular", "mf_only").with_columns(
+        pl.col("system").replace({"most_popular": "everybody_the_same"})
+    )
+    assert "mf_only (0.089) lies below everybody_the_same (0.171)" in " ".join(
+        said.findings(renamed, "everybody_the_same")
+    )
+    assert "below" not in " ".join(said.findings(renamed, None))
 
 
 def test_nothing_below_most_popular_is_said_when_the_data_does_not_say_so(leaderboard: pl.DataFrame) -> None:

@@ -67,8 +67,9 @@ def render(
             comparisons=comparisons,
             strata=strata,
             cold_start=cold_start,
-            pictures=draw_pictures(leaderboard, user_metrics, RERANKED, cold_start),
+            pictures=draw_pictures(leaderboard, user_metrics, RERANKED, cold_start, "most_popular"),
             reranked=RERANKED,
+            floor="most_popular",
             illustrations=illustrations,
             relevance_threshold=4.0,
             confidence=0.95,
@@ -211,8 +212,9 @@ def test_the_page_says_what_reranking_costs(html: str) -> None:
 
 
 def test_every_picture_is_drawn_once(leaderboard: pl.DataFrame, user_metrics: dict[str, pl.DataFrame]) -> None:
-    assert list(draw_pictures(leaderboard, user_metrics, {}, None)) == ["leaderboard", "figure1", "pareto", "activity"]
-    assert list(draw_pictures(leaderboard, {}, {}, None)) == ["leaderboard", "figure1", "pareto"]
+    without_users = draw_pictures(leaderboard, {}, {}, None, None)
+    assert list(without_users) == ["leaderboard", "figure1", "pareto"]
+    assert list(draw_pictures(leaderboard, user_metrics, {}, None, None)) == [*without_users, "activity"]
 
 
 def test_new_movies_and_new_people_have_a_section(html: str) -> None:

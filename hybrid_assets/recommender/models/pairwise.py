@@ -65,7 +65,12 @@ def descend(
             user, better = torch.from_numpy(users[batch]), torch.from_numpy(items[batch])
             worse = torch.from_numpy(_not_chosen(users[batch], known, chosen.shape[1], generator))
             user_vectors, item_vectors = towers()
-            gap = (user_vectors[user] * (item_vectors[better] - item_vectors[worse])).sum(dim=1)
+            # unlike that of indexing, its gradient adds in one order on any number of threads
+            chosen_by, liked, other = (
+                torch.nn.functional.embedding(rows, vectors)
+                for rows, vectors in ((user, user_vectors), (better, item_vectors), (worse, item_vectors))
+            )
+            gap = (chosen_by * (liked - other)).sum(dim=1)
             penalty = torch.stack([weights.square().sum() for weights in parameters]).sum()
             loss = torch.nn.functional.softplus(-gap).mean() + regularisation / len(teaching) * penalty
             optimiser.zero_grad()

@@ -1,0 +1,62 @@
+"""EASE over the order of ratings: what order changes, by hand and against EASE; its contract is in test_models.py."""
+
+import numpy as np
+from test_models import two_tastes
+
+from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.models.sequence_ease import sequence_ease
+
+in_order = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 20}
+
+
+def test_sequence_ease_counts_what_was_rated_close_together():
+    # one user liked 7, 8 and 9 one after the other, given here in another order; e = exp(-1 / 2) a place apart
+    pair = sequence_ease(
+        np.array([1, 1, 1]),
+        np.array([9, 7, 8]),
+        np.full(3, 4.0, np.float32),
+        timestamps=np.array([30, 10, 20]),
+        regularisation=0.5,
+        decay=2.0,
+        **in_order,
+    )
+    e = np.exp(-0.5)
+    gram = np.array([[1, e * e, e], [e * e, 1, e], [e, e, 1]])  # of 9, 7, 8
+    inverse = np.linalg.inv(gram + 0.5 * np.eye(3))
+    weights = np.eye(3) - inverse / np.diag(inverse)
+    assert pair.item_ids.tolist() == [9, 7, 8]
+    np.testing.assert_allclose(pair.user_vectors @ pair.item_vectors.T, [weights.sum(axis=0)], rtol=1e-5)
+
+
+def test_sequence_ease_without_decay_is_ease():
+    users, items, ratings = two_tastes()
+    times = np.random.default_rng(1).permutation(len(users))
+    found = sequence_ease(users, items, ratings, timestamps=times, regularisation=50.0, decay=1e9, **in_order)
+    plain = ease(users, items, ratings, threshold=4.0, regularisation=50.0, liked_only=False, power=1.0)
+    scores, expected = (pair.user_vectors @ pair.item_vectors.T for pair in (found, plain))
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+
+
+def test_sequence_ease_knows_which_movies_were_rated_in_turn_and_not_which_way_round():
+    users, items, ratings = two_tastes()
+    times = np.random.default_rng(1).permutation(len(users))
+    forth, back, otherwise = (
+        sequence_ease(users, items, ratings, timestamps=when, regularisation=50.0, decay=2.0, **in_order).item_vectors
+        for when in (times, -times, np.random.default_rng(2).permutation(len(users)))
+    )
+    np.testing.assert_allclose(forth, back, atol=1e-6)
+    assert np.abs(forth - otherwise).max() > 0.01
+
+
+def test_sequence_ease_scores_the_most_rated_movies_and_no_others():
+    users, items = np.array([1, 2, 3, 1, 2, 3, 1, 1]), np.array([5, 5, 5, 6, 6, 6, 7, 8])
+    pair = sequence_ease(
+        users,
+        items,
+        np.full(8, 4.0, np.float32),
+        timestamps=np.arange(8),
+        regularisation=1.0,
+        decay=2.0,
+        **in_order | {"most_movies": 2},
+    )
+    assert pair.item_ids[pair.item_vectors.any(axis=1)].tolist() == [5, 6]
