@@ -129,6 +129,17 @@ def test_a_movie_is_found_as_people_say_it():
         find_title(titles, "atrix")
 
 
+@pytest.mark.parametrize("text", ["The Matrix (1999)", "Matrix, The (1999)"])
+def test_a_title_with_its_year_is_the_movie_of_that_year(text):
+    assert find_title({1: "Matrix, The (1999)", 2: "Matrix, The (2039)"}, text) == 1
+
+
+@pytest.mark.parametrize("text", ["The Matrix (2020)", "Matrix, The (2020)"])
+def test_a_title_of_another_year_is_no_movie_and_the_nearest_is_named(text):
+    with pytest.raises(NotFound, match=r"did you mean Matrix, The \(1999\) \[1\]"):
+        find_title({1: "Matrix, The (1999)"}, text)
+
+
 def answers(*given: str):
     left = iter(given)
     return lambda question: next(left, "")

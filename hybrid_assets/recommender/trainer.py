@@ -122,6 +122,8 @@ def train(
             f"{last}: holds more than the numbers of a checkpoint, which is not loaded, because loading it can run "
             "code; delete that folder and run again"
         ) from error
+    # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
+    trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
     kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
     return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step)
 

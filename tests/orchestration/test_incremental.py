@@ -1,6 +1,7 @@
 """The cut-off: what computes and what does not, on a small graph a -> b -> c, a -> d."""
 
 import contextlib
+import importlib.metadata
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from hybrid_assets.datasets.download import download
 from hybrid_assets.datasets.errors import BadInput, DownloadError
 from hybrid_assets.orchestration.faults import lasting_fault
-from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset, library_version
 from hybrid_assets.orchestration.storage import TableStore
 
 
@@ -282,3 +283,13 @@ def test_bad_input_is_told_from_a_server_that_may_be_back(tmp_path, error, lasti
         )
         assert told(result)["a"] == f"a: {error}"
         assert lasting_fault(instance, result.run_id) == (f"a: {error}" if lasting else None)
+
+
+def test_a_build_for_another_machine_is_the_same_version_of_a_library(monkeypatch):
+    real = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: {"torch": "2.13.0+cu130"}.get(name) or real(name))
+    library_version.cache_clear()
+    try:
+        assert library_version("torch") == "2.13.0"
+    finally:
+        library_version.cache_clear()
