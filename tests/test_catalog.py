@@ -170,6 +170,10 @@ def test_three_lines_add_an_encoder(tmp_path):
             "[encoders.x]\nweights = 'a/b'\nbackend = 'onnxruntime'\nprecision = 'nf4'",
             "backend = 'onnxruntime' is for untuned float32 encoders on the CPU",
         ),
+        (
+            "[encoders.x]\nweights = 'a/b'\nbackend = 'bfloat16'\ngpu_gib = 3",
+            "backend = 'bfloat16' is for untuned float32 encoders on the CPU",
+        ),
         ("[gpu]\ndevice = 'mps'", "gpu.device"),
         (
             "[encoders.x]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'co_like'}\n"

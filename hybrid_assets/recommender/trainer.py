@@ -24,7 +24,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable
-from hybrid_assets.recommender.encoders import encode
+from hybrid_assets.recommender.encoders import bfloat16_pays, encode
 from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.tuning import (
@@ -77,7 +77,7 @@ def train(
         lr_scheduler_type="linear",
         seed=recipe.seed,
         data_seed=recipe.seed,
-        bf16=_bfloat16_pays(encoder),
+        bf16=bfloat16_pays(encoder.device.type),
         activation_checkpointing=large,
         activation_checkpointing_kwargs={"use_reentrant": False} if large else None,
         eval_strategy="steps" if judged else "no",
@@ -300,13 +300,6 @@ def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, rec
         targets[data.factor_movies] = procrustes(torch.from_numpy(data.factors), torch.from_numpy(untuned))
         return AlignmentLoss(encoder, targets, texts, recipe.temperature, recipe.alike).to(encoder.device)
     return standard_loss(recipe.loss, encoder, recipe.temperature)
-
-
-def _bfloat16_pays(encoder: SentenceTransformer) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32."""
-    if encoder.device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int) -> History:

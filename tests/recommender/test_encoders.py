@@ -234,11 +234,22 @@ def test_first_dimensions_are_kept_and_scaled(minilm):
         encode(minilm, TEXTS, dimensions=385)
 
 
-def test_onnxruntime_gives_the_vectors_of_torch(folder, minilm):
-    faster = load_encoder(MINILM, folder, backend="onnxruntime")
+@pytest.mark.parametrize("backend", ["onnxruntime", "bfloat16"])
+def test_a_faster_backend_gives_the_vectors_of_torch(folder, minilm, monkeypatch, backend):
+    # torch multiplies in bfloat16 on any processor, slowly where that is none of its instructions
+    monkeypatch.setattr(encoders, "bfloat16_pays", lambda device: True)
+    faster = load_encoder(MINILM, folder, backend=backend)
     texts = [*TEXTS, "a", "word " * 300]
-    cosine = (encode(minilm, texts) * encode(faster, texts)).sum(axis=1)
-    assert cosine.min() >= 0.9999
+    reference, vectors = encode(minilm, texts), encode(faster, texts)
+    assert (reference * vectors).sum(axis=1).min() >= 0.9999
+    if backend == "bfloat16":
+        assert np.abs(reference - vectors).max() > 1e-5, "it computes otherwise"
+
+
+def test_a_processor_without_bfloat16_is_told_what_to_set(folder, monkeypatch):
+    monkeypatch.setattr(encoders, "bfloat16_pays", lambda device: False)
+    with pytest.raises(EncoderUnavailable, match=r"AVX512-BF16 or AMX.*set backend = 'torch'"):
+        load_encoder(MINILM, folder, backend="bfloat16")
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def tuned(qwen, place: Path, recipe=RECIPE, precision="float32", **options):
 @pytest.mark.parametrize("precision", ["float32", "nf4"])
 def test_the_whole_path_of_qwen(qwen, tmp_path, monkeypatch, precision, training):
     # `tune` compares the saved files with the trained encoder, which bfloat16 must not outlast training in
-    monkeypatch.setattr(trainer, "_bfloat16_pays", lambda encoder: training == "bfloat16")
+    monkeypatch.setattr(trainer, "bfloat16_pays", lambda device: training == "bfloat16")
     said, steps = [], []
     history, vectors = tuned(qwen, tmp_path, precision=precision, say=said.append, on_progress=steps.append)
     base = encode(load_encoder(spec_of(qwen, precision), qwen), DOCUMENTS)
