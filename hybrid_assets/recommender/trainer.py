@@ -96,6 +96,13 @@ def train(
         report_to="none",
         log_level="error",
     )
+    if arguments.device != encoder.device:
+        raise ValueError(
+            f"training takes {arguments.device} and the encoder is on {encoder.device}; make that the first GPU here "
+            f'(CUDA_VISIBLE_DEVICES={encoder.device.index}), with gpu.device = "cuda:0" in the catalog'
+        )
+    # or it spreads each batch over all GPUs, of which one was claimed, and a loss sees a part of its negatives
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     watch = _Watch(recipe.batch_size, on_progress, say)
     callbacks: list[TrainerCallback] = [watch]
     if judged and recipe.patience is not None:

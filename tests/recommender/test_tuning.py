@@ -139,6 +139,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_does_not(qwen, tmp_path)
     assert trained("a2", replace(RECIPE, seed=7)) != trained("b2", RECIPE)
 
 
+def test_a_gpu_that_the_trainer_would_not_take_is_refused(qwen, tmp_path, monkeypatch):
+    arguments = trainer.SentenceTransformerTrainingArguments
+    here = arguments.device.fget
+    monkeypatch.setattr(arguments, "device", property(lambda self: here(self) and torch.device("cuda:0")))
+    with pytest.raises(ValueError, match="training takes cuda:0 and the encoder is on cpu"):
+        tuned(qwen, tmp_path)
+
+
 def test_with_patience_the_best_weights_are_kept(qwen, tmp_path):
     recipe = replace(RECIPE, epochs=8, evaluations=8, patience=2, learning_rate=2e-2)
     history, vectors = tuned(qwen, tmp_path, recipe)
