@@ -15,6 +15,7 @@ from unittest import mock
 
 import polars as pl
 import pytest
+from rich.console import Console
 from small_dataset import write_small_dataset
 
 from hybrid_assets import cli, recommendation_table
@@ -94,6 +95,7 @@ class Shell:
         with (
             mock.patch.dict(os.environ, self.environment | variables, clear=True),
             mock.patch.object(sys, "argv", ["hybrid-assets", *words]),
+            mock.patch.object(cli, "out", Console(highlight=False, width=cli.WIDE)),
             contextlib.redirect_stdout(streams[0]),
             contextlib.redirect_stderr(streams[1]),
             pytest.raises(SystemExit) as exit_code,
