@@ -55,6 +55,7 @@ class _RunLines(logging.Handler):
         text = str(getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()))
         if text.startswith("Dependencies for step"):
             return  # one for each asset behind one that failed: they are counted when all is over
+        text = text.removeprefix(f"{step}: ")
         if record.levelno >= logging.WARNING:
             self._line(f"[yellow]! {step}: {escape(text)}")
         elif self.console.is_terminal:
