@@ -373,7 +373,11 @@ class Catalog(Settings):
     def command_for(self, name: str) -> str:
         """What brings a system up to date, whole."""
         on_request = self.on_request(self.systems[name])
-        return " ".join(["hybrid-assets", "backfill", *on_request]) if on_request else "hybrid-assets run"
+        return self.backfill_command(*on_request) if on_request else f"hybrid-assets run --dataset {self.dataset}"
+
+    def backfill_command(self, *names: str) -> str:
+        """The command that builds encoders and models."""
+        return f"hybrid-assets backfill {' '.join(names)} --dataset {self.dataset}"
 
     def base_of(self, encoder: str) -> EncoderSettings:
         """The entry that holds an encoder's weights: its own, or that of its base."""

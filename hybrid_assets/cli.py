@@ -28,7 +28,7 @@ from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
-from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, outdated, recipes_of
+from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommendation_table import recommendation_table
 from hybrid_assets.recommender.model_search import Trial
@@ -333,6 +333,7 @@ def similar(
     shown.add_column("cosine", justify="right")
     for other_id, other_title, cosine in queries.similar_movies(store, encoder, movie_id, k):
         shown.add_row(escape(f"{other_title} [{other_id}]"), f"{cosine:.3f}")
+    _tell_if_stale(catalog, store, [f"embeddings/{encoder}"])
     out.print(shown)
 
 
@@ -353,7 +354,9 @@ def encoders(
     `hybrid-assets encoders --json | jq .minilm`
     """
     catalog = _catalog(dataset)
-    figures = queries.encoder_figures(table_store(catalog), catalog)
+    store = table_store(catalog)
+    figures = queries.encoder_figures(store, catalog)
+    _tell_if_stale(catalog, store, [f"encoder_metrics/{name}" for name in figures])
     if as_json:
         sys.stdout.write(json.dumps(figures, indent=2, allow_nan=False) + "\n")
         return
@@ -451,13 +454,15 @@ def main() -> None:
 
 def _damaged_table(error: pl.exceptions.PolarsError) -> dg.Failure:
     """Which table made the reader fail, in words; the error itself where all are whole and of this version."""
+    catalog = load_catalog()
     try:
-        table_store(load_catalog()).verify_all()
+        table_store(catalog).verify_all()
     except dg.Failure as damaged:
         return damaged
     if isinstance(error, pl.exceptions.ColumnNotFoundError):
         return dg.Failure(
-            f"a table here is of another version of this program ({error}); make it anew: hybrid-assets run"
+            f"a table here is of another version of this program ({error}); make it anew: hybrid-assets run --dataset "
+            f"{catalog.dataset}"
         )
     raise error
 
@@ -469,11 +474,8 @@ def _catalog(dataset: str | None) -> Catalog:
 
 
 def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str]) -> None:
-    """Say that what is about to be shown is of other settings or ratings."""
-    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
-    recipes = recipes_of(build_definitions(catalog).assets)
-    reasons = outdated(recipes, store, [key for key in keys if key in recipes])
-    reason = next(filter(None, reasons.values()), None)
+    """Say that something of what is about to be shown is of other settings or ratings."""
+    reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets)
     if reason:
         err.print(f"[yellow]stale[/yellow]: {escape(reason)}; hybrid-assets status tells more", soft_wrap=True)
 

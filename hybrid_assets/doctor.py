@@ -98,21 +98,23 @@ def _own_files(catalog: Catalog) -> Iterator[Finding]:
 
 
 def _storage() -> Finding:
-    probe = UPath(storage_url()) / f".doctor-{uuid.uuid4().hex}"
     try:
+        probe = UPath(storage_url()) / f".doctor-{uuid.uuid4().hex}"
         replace_file(probe, b"writable")
         probe.unlink()
     except dg.Failure as failure:
         return Finding("storage", False, f"{storage_url()}, not writable", str(failure.description))
+    except (ImportError, ValueError) as error:  # a kind of storage whose package is missing, or none
+        return Finding("storage", False, f"HYBRID_STORAGE = {storage_url()}", str(error))
     return Finding("storage", True, f"{storage_url()}, writable")
 
 
 def _tables(catalog: Catalog) -> Finding:
-    store = table_store(catalog)
     try:
+        store = table_store(catalog)
         return Finding("tables", True, f"{store.url}, {store.verify_all()} tables as they were written")
     except dg.Failure as failure:
-        return Finding("tables", False, f"{store.url}, one is damaged", str(failure.description))
+        return Finding("tables", False, f"{storage_url()}, cannot be read whole", str(failure.description))
 
 
 def _home() -> Finding:

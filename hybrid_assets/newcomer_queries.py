@@ -17,7 +17,7 @@ from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reorder
 from hybrid_assets.assets.stackers import learned_asset, learned_system
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
-from hybrid_assets.orchestration.staleness import Recipe, outdated
+from hybrid_assets.orchestration.staleness import Recipe
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import (
     NotFound,
@@ -27,6 +27,7 @@ from hybrid_assets.queries import (
     find_movie,
     find_title,
     known,
+    stale_reason,
     table,
     titles_of,
 )
@@ -92,8 +93,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     reason = refusal(catalog, system)
     if reason:
         raise NotFound(
-            f"{system} cannot rank for somebody who is not in the data: {reason}; "
-            f"take --system {best_newcomer_system(store, catalog)}"
+            f"{system} cannot rank for somebody who is not in the data: {reason}; {_another(store, catalog)}"
         )
     _check_one_run(store, catalog, recipes, system)
     threshold = catalog.evaluation.relevance_threshold
@@ -128,6 +128,13 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     return Loaded(settings, loaded, vectors, titles_of(store))
 
 
+def _another(store: TableStore, catalog: Catalog) -> str:
+    try:
+        return f"take --system {best_newcomer_system(store, catalog)}"
+    except NotFound as none:
+        return str(none)
+
+
 def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKey, Recipe], system: str) -> None:
     """Ratings folded into factors of other ratings would give another list, and no error.
 
@@ -137,12 +144,11 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
     settings = catalog.systems[system]
     parts = [
         *(f"factors/{name}" for name in settings.model_names),
-        *(f"embeddings/{e}" for e in settings.encoder_names),
+        *(f"embeddings/{name}" for name in settings.needed_encoders),
     ]
     parts += [learned_asset(system, settings)] if settings.is_learned else []
     parts += [f"scores/{system}"] if weighs_branches(settings) else []
-    reasons = outdated(recipes, store, [dg.AssetKey(part.split("/")) for part in parts])
-    reason = next(filter(None, reasons.values()), None)
+    reason = stale_reason(store, recipes, parts)
     if reason:
         raise dg.Failure(
             f"{system} is not made from the ratings and settings here ({reason}); bring it up to date: "

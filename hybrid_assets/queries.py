@@ -18,7 +18,7 @@ import polars as pl
 
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge
+from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge, outdated
 from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
@@ -101,8 +101,17 @@ def best_system(store: TableStore, catalog: Catalog, refusal: Callable[[str], st
     able = [name for name, reason in refused.items() if not reason]
     if not able:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-        raise NotFound(f"no system on the leaderboard will do ({reasons or 'none has figures'}); name one by --system")
+        raise NotFound(
+            f"no system on the leaderboard will do ({reasons or 'none has figures'}); --system names any of the catalog"
+        )
     return str(able[0])
+
+
+def stale_reason(store: TableStore, recipes: Mapping[dg.AssetKey, Recipe], assets: Sequence[str]) -> str:
+    """Why a table of some assets is of other settings, ratings or code than those here; "" where none is."""
+    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
+    reasons = outdated(recipes, store, [key for key in keys if key in recipes])
+    return next(filter(None, reasons.values()), "")
 
 
 def recommendations(
@@ -271,11 +280,11 @@ def find_title(titles: Mapping[int, str], wanted: str) -> int:
     if not wanted.strip():
         raise NotFound("a title is blank; write it, or the movie's id")
     said = {movie: _said(title) for movie, title in titles.items()}
-    text = _said(wanted)
+    text, typed = _said(wanted), wanted.casefold().strip()
     for fits in (
         [movie for movie, (whole, _) in said.items() if whole == text[0]],
         [movie for movie, (_, without_year) in said.items() if without_year == text[0]],
-        [movie for movie, (whole, _) in said.items() if text[0] in whole],
+        [movie for movie, (whole, _) in said.items() if text[0] in whole or typed in titles[movie].casefold()],
     ):
         if len(fits) == 1:
             return fits[0]

@@ -23,6 +23,6 @@ def write_small_dataset(folder: Path, cache: Path) -> None:
     ratings.rename(names).write_csv(folder / "ratings.csv")
     movies.rename({"movie_id": "movieId"}).write_csv(folder / "movies.csv")
     tags = pl.DataFrame(
-        {"userId": [1, 2], "movieId": movies["movie_id"][:2], "tag": ["Quirky", "heist"], "timestamp": 0}
+        {"userId": [1, 2], "movieId": movies["movie_id"][:2], "tag": ["Quirky", "heist"], "timestamp": 1}
     )
     tags.write_csv(folder / "tags.csv")

@@ -256,7 +256,7 @@ def test_a_gpu_encoder_asked_for_by_name_fails_with_one_sentence(shell):
     done = shell("backfill", "qwen3_4b_lora")
     assert done.returncode == 1
     assert "qwen3_4b_lora needs a GPU with 12 GiB free, found none" in done.stderr
-    assert "without a GPU: hybrid-assets backfill minilm_ft" in done.stderr
+    assert "without a GPU: hybrid-assets backfill minilm_ft --dataset folder" in done.stderr
 
 
 def test_lineage_leads_from_the_leaderboard_to_the_raw_files(shell):
@@ -424,7 +424,13 @@ def test_figures_of_other_settings_are_called_stale_and_keep_their_cutoff(shell,
         assert "stale: " in done.stderr, words
         assert "NDCG@5" in done.stdout
         assert "NDCG@4" not in done.stdout
-    assert "stale" not in shell.here("leaderboard").stderr
+    movie = (shell.raw / "movies.csv").read_text().splitlines()[1].split(",")[0]
+    for words in (["leaderboard"], ["encoders"], ["similar", movie]):
+        assert "stale" not in shell.here(*words).stderr
+    (tmp_path / "e.toml").write_text(text.replace("[encoders.minilm]", "[encoders.minilm]\nmax_length = 8", 1))
+    for words in (["encoders"], ["similar", movie], ["recommend", "1", "--system", "mf_minilm"]):
+        told = shell.here(*words, HYBRID_CATALOG=str(tmp_path / "e.toml")).stderr
+        assert "stale: embeddings/minilm: its settings changed" in told, words
     (tmp_path / "d.toml").write_text(f"{text}\n[split]\nseed = 7")
     assert (
         "stale: train_ratings: its settings changed"
@@ -440,10 +446,11 @@ def test_figures_of_other_settings_are_called_stale_and_keep_their_cutoff(shell,
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(shell, changed, named):
-    done = shell.here("leaderboard", **changed)
-    assert done.returncode in (1, 2)
-    assert named in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+    for command in ("leaderboard", "doctor"):
+        done = shell.here(command, **changed)
+        assert done.returncode in (1, 2)
+        assert named in (done.stderr + done.stdout).replace("\n", " ")
+        assert "Traceback" not in done.stderr
 
 
 def test_a_schedule_that_is_none_is_named(shell, tmp_path):

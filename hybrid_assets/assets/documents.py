@@ -41,12 +41,22 @@ def document_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         step: Step, movies: pl.LazyFrame, tags: pl.LazyFrame, train_ratings: pl.LazyFrame | None = None
     ) -> Computed:
         if train_ratings is not None:
+            _check_times(tags)
             tags = tags.filter(pl.col("timestamp") <= _last(train_ratings))
         documents = build_documents(movies.collect(), tags.collect())
         length = documents["document"].str.len_chars().to_numpy()
         return Computed(documents, {"mean_characters": float(length.mean()), "longest_characters": int(length.max())})
 
     return [movie_documents]
+
+
+def _check_times(tags: pl.LazyFrame) -> None:
+    given = tags.select(tags=pl.len(), timed=(pl.col("timestamp") != 0).sum()).collect()
+    if given["tags"].item() and not given["timed"].item():
+        raise ValueError(
+            "split.kind = 'temporal': the tags have no times, so those given after train cannot be left out; give the "
+            "file of tags its field timestamp, or leave it away"
+        )
 
 
 def _last(ratings: pl.LazyFrame) -> int:

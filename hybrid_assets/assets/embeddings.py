@@ -1,6 +1,7 @@
 """movie_documents -> embeddings/<encoder>: one asset for each text encoder of the catalog."""
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import dagster as dg
@@ -40,8 +41,8 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
     @incremental_asset(
         key=f"embeddings/{name}",
         group="embeddings",
-        version="2",
-        settings=[settings.keep_dimensions, settings.stored_as, settings.backend],
+        version="3",
+        settings=[asdict(spec), settings.keep_dimensions, settings.stored_as, settings.backend],
         libraries=computed_by,
         inputs=inputs,
         observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},
@@ -109,7 +110,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         table, encoded = update_embeddings(
             movie_documents.collect(),
             None if previous is None else previous.collect(),
-            f"{fingerprint} {step.code_version}",
+            fingerprint,
             encode_new,
             stored_as=settings.stored_as,
         )

@@ -52,13 +52,14 @@ def encoder_spec(settings: EncoderSettings) -> EncoderSpec:
 
 
 def gpu_need(name: str, catalog: Catalog) -> GpuNeed | None:
-    """What an encoder's assets ask of the GPU, and which encoder, tuned like it or not, runs without one."""
+    """What an encoder's assets ask of the GPU, and what builds another, tuned like it or not, without one."""
     settings = catalog.encoders[name]
     if settings.gpu_gib == 0:
         return None
     runnable = [other for other, it in catalog.encoders.items() if it.gpu_gib == 0]
     alike = [other for other in runnable if (catalog.encoders[other].tuning is None) == (settings.tuning is None)]
-    return GpuNeed(settings.gpu_gib, name, next(iter(alike or runnable), None))
+    instead = next((catalog.backfill_command(other) for other in alike or runnable), None)
+    return GpuNeed(settings.gpu_gib, name, instead)
 
 
 def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
@@ -212,6 +213,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
             "trained_share": round(history.trainable / history.weights, 6),
             "steps": history.losses[-1][0] if history.losses else 0,
             "kept_step": history.best_step,
+            "multiplied_in": history.multiplied_in,
         }
         if history.losses:
             numbers["loss"] = round(history.losses[-1][1], 4)

@@ -23,7 +23,7 @@ class GpuNeed:
     Attributes:
         gib: free memory, in GiB.
         encoder: for which encoder.
-        instead: an encoder that runs without a GPU, or None.
+        instead: the command that builds another encoder without a GPU, or None.
     """
 
     gib: float
@@ -50,7 +50,7 @@ class GpuResource(dg.ConfigurableResource[None]):
             if free >= need.gib:
                 return self.device
             if time.monotonic() >= deadline or free < 0:
-                instead = f"; without a GPU: hybrid-assets backfill {need.instead}" if need.instead else ""
+                instead = f"; without a GPU: {need.instead}" if need.instead else ""
                 raise dg.Failure(
                     f"{need.encoder} needs a GPU with {need.gib:g} GiB free, found {found}{instead}",
                     allow_retries=False,

@@ -70,12 +70,14 @@ class Step:
         self.context.log.info(message)
 
     def previous(self) -> pl.LazyFrame | None:
-        """The asset's own last table, to carry rows over from; None too where the run is forced.
+        """The asset's own last table, to carry rows over from; None where other code, settings or libraries made it,
+        and where the run is forced.
 
         Raises:
             dagster.Failure: it is damaged.
         """
-        if self.forced or not self.store.exists(self.key):
+        stamp = self.store.stamp(self.key)
+        if self.forced or stamp is None or stamp.code_version != self.code_version:
             return None
         self.store.verify(self.key)
         return self.store.scan(self.key)
@@ -116,11 +118,14 @@ def _per_second(rate: float) -> str:
 
 @functools.cache
 def library_version(distribution: str) -> str:
-    """The installed version without its build (`+cpu`, `+cu130`); read once, as hundreds of assets ask.
+    """The installed version without its build (`+cpu`, `+cu130`), "none" of an extra that is not installed.
 
-    What a GPU machine trained and embedded is as current on a laptop.
+    What a GPU machine trained and embedded is as current on a laptop. Read once, as hundreds of assets ask.
     """
-    return importlib.metadata.version(distribution).partition("+")[0]
+    try:
+        return importlib.metadata.version(distribution).partition("+")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return "none"  # whoever computes with it says how to install it
 
 
 def incremental_asset(

@@ -159,9 +159,9 @@ def judge(
                 verdicts[key] = _compare(recipe, stamp, store, verdicts, seen_now, selected)
             if blocked and key in blocked and verdicts[key].state != "fresh":
                 verdicts[key] = Verdict("blocked", (blocked[key],), stamp)
-        except ValueError as unavailable:
+        except (ValueError, dg.Failure) as unavailable:
             # it would fail the run in these words
-            verdicts[key] = Verdict("blocked", (str(unavailable),), stamp)
+            verdicts[key] = Verdict("blocked", (getattr(unavailable, "description", None) or str(unavailable),), stamp)
     return verdicts
 
 

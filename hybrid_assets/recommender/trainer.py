@@ -60,8 +60,10 @@ def train(
     trainable = sum(weight.numel() for weight in encoder.parameters() if weight.requires_grad)
     # a 4-bit weight holds two in a byte
     weights = sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in encoder.parameters())
+    multiplied_in = "bfloat16" if bfloat16_pays(encoder.device.type) else "float32"
     if say:
-        say(f"training {trainable:,} of {weights:,} weights ({trainable / weights:.2%})")
+        share = f"{trainable:,} of {weights:,} weights ({trainable / weights:.2%})"
+        say(f"training {share}, multiplying in {multiplied_in}")
     loss = _loss(encoder, spec, data, recipe)
     examples = _examples(data, recipe, spec.prompt)
     steps = -(-len(examples) // recipe.batch_size) * recipe.epochs
@@ -77,7 +79,7 @@ def train(
         lr_scheduler_type="linear",
         seed=recipe.seed,
         data_seed=recipe.seed,
-        bf16=bfloat16_pays(encoder.device.type),
+        bf16=multiplied_in == "bfloat16",
         activation_checkpointing=large,
         activation_checkpointing_kwargs={"use_reentrant": False} if large else None,
         eval_strategy="steps" if judged else "no",
@@ -132,7 +134,7 @@ def train(
     # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
     trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
     kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
-    return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step)
+    return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step, multiplied_in)
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -309,11 +311,11 @@ def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, rec
     return standard_loss(recipe.loss, encoder, recipe.temperature)
 
 
-def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int) -> History:
+def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int, multiplied_in: str) -> History:
     losses = tuple((int(entry["step"]), entry["loss"]) for entry in log if "loss" in entry)
     recall = f"eval_{RECALL}"
     recalls = tuple((int(entry["step"]), entry[recall]) for entry in log if recall in entry)
-    return History(losses, recalls, trainable, weights, best_step)
+    return History(losses, recalls, trainable, weights, best_step, multiplied_in)
 
 
 class _quiet:

@@ -140,6 +140,7 @@ class History:
         trainable: weights that were trained.
         weights: weights in all.
         best_step: the step whose weights were kept.
+        multiplied_in: "bfloat16" where the hardware multiplies it faster, else "float32"; the weights differ.
     """
 
     losses: tuple[tuple[int, float], ...]
@@ -147,6 +148,7 @@ class History:
     trainable: int
     weights: int
     best_step: int
+    multiplied_in: str
 
 
 def tune(

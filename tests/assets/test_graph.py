@@ -4,6 +4,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from hybrid_assets import queries
+from hybrid_assets.assets import embeddings
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration import incremental
@@ -254,9 +256,21 @@ def test_what_a_setting_does_not_change_is_not_computed_again(built):
     settings = built.catalog.model_dump()
     models = {"als": settings["models"]["als"] | {"refresh": False}}
     assert changed_by(settings, models=models) == set()
-    assert changed_by(settings, evaluation={"diversity_encoder": "minilm", "list_length": 12}).isdisjoint(
-        {"cold_start", "report", "metrics/ease", "encoder_metrics/minilm"}
-    )
+    settings["encoders"]["another"] = settings["encoders"]["minilm"]
+    changed = changed_by(settings, evaluation={"diversity_encoder": "another", "list_length": 12})
+    assert "scores/ease" in changed
+    assert changed.isdisjoint({"cold_start", "report", "metrics/ease", "encoder_metrics/minilm"})
+
+
+@pytest.mark.parametrize(
+    "change", [{"max_length": 8}, {"prompt": "movie: "}, {"pooling": "cls"}, {"precision": "bfloat16"}]
+)
+def test_a_setting_of_an_encoder_makes_rows_of_another_one_stale(built, change):
+    settings = built.catalog.model_dump()
+    minilm = settings["encoders"]["minilm"] | change
+    changed = changed_by(settings, encoders={"minilm": minilm})
+    tuned = {f"embeddings/{name}" for name, encoder in settings["encoders"].items() if encoder["base"] == "minilm"}
+    assert changed == {"embeddings/minilm", *tuned}
 
 
 @pytest.mark.parametrize(
@@ -281,8 +295,24 @@ def test_the_papers_figures_stand_beside_what_was_measured_as_they_were(part, ch
 def test_another_version_of_a_library_encodes_every_document_again(graph, monkeypatch):
     real = incremental.library_version
     monkeypatch.setattr(incremental, "library_version", lambda name: "0.0" if name == "transformers" else real(name))
+    encode, encoded = embeddings.encode, []
+
+    def counted(encoder, texts, **options):
+        encoded.extend(texts)
+        return encode(encoder, texts, **options)
+
+    monkeypatch.setattr(embeddings, "encode", counted)
     before = graph.table("embeddings/minilm")
-    assert "embeddings/minilm" in graph.computed(dg.AssetSelection.assets("embeddings/minilm"))
-    after = graph.table("embeddings/minilm")
-    assert before["vector"].to_list() == after["vector"].to_list()
-    assert not set(before["document_key"]) & set(after["document_key"])
+    selection = dg.AssetSelection.assets("embeddings/minilm", "profiles/minilm")
+    assert graph.computed(selection) == {"embeddings/minilm"}, "the same vectors change nothing that is made from them"
+    assert len(encoded) == before["document_key"].n_unique()
+    assert graph.table("embeddings/minilm").equals(before)
+
+
+def test_status_tells_of_a_damaged_table_and_of_all_others(graph):
+    graph.store.path(dg.AssetKey(["factors", "ease"])).write_bytes(b"not parquet")
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    told = {record["asset"]: record for record in queries.status(recipes, graph.store)}
+    assert told["factors/ease"]["state"] == told["leaderboard"]["state"] == "blocked"
+    assert "Delete the file" in str(told["leaderboard"]["why"])
+    assert told["embeddings/minilm"]["state"] == "fresh"

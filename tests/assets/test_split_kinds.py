@@ -80,6 +80,10 @@ def test_by_time_documents_know_no_tag_of_later_than_train(graph):
     documents = " ".join(graph.table("movie_documents")["document"])
     assert "attheend" in documents
     assert "afterwards" not in documents
-    graph.catalog = split_by(graph.catalog, kind="random")
+    by_time, graph.catalog = graph.catalog, split_by(graph.catalog, kind="random")
     graph.run(dg.AssetSelection.assets("movie_documents").upstream())
     assert "afterwards" in " ".join(graph.table("movie_documents")["document"])
+    graph.catalog = by_time
+    (graph.raw / "tags.csv").write_text(f"userId,movieId,tag\n1,{movie},whenever\n")
+    with pytest.raises(AssertionError, match="the tags have no times"):
+        graph.run(dg.AssetSelection.assets("movie_documents").upstream())

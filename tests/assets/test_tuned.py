@@ -73,14 +73,17 @@ def board(graph):
 def test_a_refresh_leaves_them_alone_and_the_leaderboard_names_the_command(graph, qwen):
     graph.catalog = with_encoders(graph.catalog, qwen)
     assert not [asset for asset in graph.run() if "tiny" in asset]
-    assert board(graph)["content_tiny_lora"]["state"] == "not materialized: hybrid-assets backfill tiny_lora"
+    assert (
+        board(graph)["content_tiny_lora"]["state"]
+        == "not materialized: hybrid-assets backfill tiny_lora --dataset folder"
+    )
 
 
 def test_a_backfill_makes_the_branch_and_a_second_one_nothing(trained, tuned):
     _, computed, checkpoints = trained
     assert computed == TUNED
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
-    assert board(tuned)["content_tiny"]["state"] == "not materialized: hybrid-assets backfill tiny"
+    assert board(tuned)["content_tiny"]["state"] == "not materialized: hybrid-assets backfill tiny --dataset folder"
     assert tuned.computed(backfill_selection(tuned.catalog, ["tiny_lora"])) == set()
     assert list(checkpoints.iterdir()) == [], "nothing is left of a training that is done"
     tuned.run(backfill_selection(tuned.catalog, ["tiny"]))
@@ -97,7 +100,7 @@ def test_new_ratings_make_the_row_stale_and_a_backfill_brings_it_back(tuned):
     tuned.run()
     row = board(tuned)["content_tiny_lora"]
     assert row["state"].startswith("stale, ")
-    assert row["state"].endswith(": hybrid-assets backfill tiny_lora")
+    assert row["state"].endswith(": hybrid-assets backfill tiny_lora --dataset folder")
     assert row["ndcg"] is None
     tuned.run(backfill_selection(tuned.catalog, ["tiny_lora"]))
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"
@@ -113,7 +116,7 @@ def test_a_row_of_other_settings_shows_no_figures_until_it_is_made_again(tuned):
     row = rows["content_tiny_lora"]
     assert row["ndcg"] is None
     changed = "metrics/content_tiny_lora: its settings changed"
-    assert row["state"] == f"stale, {changed}: hybrid-assets backfill tiny_lora"
+    assert row["state"] == f"stale, {changed}: hybrid-assets backfill tiny_lora --dataset folder"
     assert "content_tiny_lora" not in set(tuned.table("comparisons")["system"])
     tuned.run(backfill_selection(tuned.catalog, ["tiny_lora"]))
     assert board(tuned)["content_tiny_lora"]["state"] == "materialized"

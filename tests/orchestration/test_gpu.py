@@ -7,7 +7,7 @@ import torch
 from hybrid_assets.orchestration import gpu
 from hybrid_assets.orchestration.gpu import GpuNeed, GpuResource
 
-NEED = GpuNeed(12, "qwen3_4b_lora", "smollm2_lora")
+NEED = GpuNeed(12, "qwen3_4b_lora", "hybrid-assets backfill smollm2_lora")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
