@@ -211,7 +211,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         numbers: dict[str, float | int | str] = {
             "trained_weights": history.trainable,
             "trained_share": round(history.trainable / history.weights, 6),
-            "steps": history.losses[-1][0] if history.losses else 0,
+            "steps": history.steps,
             "kept_step": history.best_step,
             "multiplied_in": history.multiplied_in,
         }

@@ -134,7 +134,16 @@ def train(
     # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
     trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
     kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
-    return _history(trainer.state.log_history, trainable, weights, kept or trainer.state.global_step, multiplied_in)
+    steps = trainer.state.global_step
+    return History(
+        losses=_logged(trainer.state.log_history, "loss"),
+        recalls=_logged(trainer.state.log_history, f"eval_{RECALL}"),
+        trainable=trainable,
+        weights=weights,
+        steps=steps,
+        best_step=kept or steps,
+        multiplied_in=multiplied_in,
+    )
 
 
 def last_whole_checkpoint(folder: Path) -> Path | None:
@@ -311,11 +320,8 @@ def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, rec
     return standard_loss(recipe.loss, encoder, recipe.temperature)
 
 
-def _history(log: list[dict[str, float]], trainable: int, weights: int, best_step: int, multiplied_in: str) -> History:
-    losses = tuple((int(entry["step"]), entry["loss"]) for entry in log if "loss" in entry)
-    recall = f"eval_{RECALL}"
-    recalls = tuple((int(entry["step"]), entry[recall]) for entry in log if recall in entry)
-    return History(losses, recalls, trainable, weights, best_step, multiplied_in)
+def _logged(log: list[dict[str, float]], name: str) -> tuple[tuple[int, float], ...]:
+    return tuple((int(entry["step"]), entry[name]) for entry in log if name in entry)
 
 
 class _quiet:

@@ -139,6 +139,7 @@ class History:
         recalls: (step, validation recall@k); step 0 is the untuned encoder.
         trainable: weights that were trained.
         weights: weights in all.
+        steps: how many were made.
         best_step: the step whose weights were kept.
         multiplied_in: "bfloat16" where the hardware multiplies it faster, else "float32"; the weights differ.
     """
@@ -147,6 +148,7 @@ class History:
     recalls: tuple[tuple[int, float], ...]
     trainable: int
     weights: int
+    steps: int
     best_step: int
     multiplied_in: str
 

@@ -102,7 +102,7 @@ def test_the_whole_path_of_qwen(qwen, tmp_path, monkeypatch, precision, training
     assert validation_recall(vectors, VALIDATION) > validation_recall(base, VALIDATION)
     assert history.recalls[0][0] == 0
     assert history.losses[-1][1] < history.losses[0][1]
-    assert history.best_step == steps[-1].step == steps[-1].steps
+    assert history.best_step == history.steps == steps[-1].step == steps[-1].steps
     # r = 8 on q (64, 64), k and v (64, 32), o (64, 64) of two layers
     assert history.trainable == 2 * 8 * ((64 + 64) + 2 * (64 + 32) + (64 + 64))
     (told,) = (line for line in said if line.startswith("training"))
