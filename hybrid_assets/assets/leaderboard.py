@@ -52,14 +52,14 @@ def leaderboard_assets(
         columns[f"published_{figure}"] = "what the paper prints for this system"
 
     floor = catalog.floor
-    missing = {name: _why_missing(catalog, name, gpu_gib) for name in catalog.systems}
+    gpu = {name: _gpu_needed(catalog, name, gpu_gib) for name in catalog.systems}
 
     def states(store: TableStore) -> dict[str, str]:
         """Why a system has no row of figures, as it is now; part of what the leaderboard is made from."""
         keys = {name: dg.AssetKey(["metrics", name]) for name in catalog.systems}
         behind = outdated(recipes, store, keys.values())
         return {
-            f"state of {name}": _state(behind[key], catalog.command_for(name)) if key in behind else missing[name]
+            f"state of {name}": _state(behind.get(key), gpu[name], catalog.command_for(name))
             for name, key in keys.items()
         }
 
@@ -111,13 +111,14 @@ def leaderboard_assets(
     return [leaderboard]
 
 
-def _why_missing(catalog: Catalog, name: str, gpu_gib: float) -> str:
+def _gpu_needed(catalog: Catalog, name: str, gpu_gib: float) -> str:
     behind = catalog.encoders_behind(catalog.systems[name])
     need = max((catalog.encoders[encoder].gpu_gib for encoder in behind), default=0.0)
-    if need > gpu_gib:
-        return f"needs a GPU with {need:g} GiB: not materialized here"
-    return f"not materialized: {catalog.command_for(name)}"
+    return f"needs a GPU with {need:g} GiB" if need > gpu_gib else ""
 
 
-def _state(outdated_by: str, command: str) -> str:
-    return f"stale, {outdated_by}: {command}" if outdated_by else MATERIALIZED
+def _state(outdated_by: str | None, gpu: str, command: str) -> str:
+    """Args: why its metrics are outdated, "" where they are not, None without any; the GPU it needs and is not here."""
+    if outdated_by is None:
+        return f"{gpu}: not materialized here" if gpu else f"not materialized: {command}"
+    return f"stale, {outdated_by}: {gpu or command}" if outdated_by else MATERIALIZED

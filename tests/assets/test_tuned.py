@@ -168,6 +168,17 @@ def test_what_needs_a_gpu_is_left_out_and_asked_for_by_name_says_why(graph, qwen
     assert board(graph)["most_popular"]["state"] == "materialized"
 
 
+@pytest.mark.skipif(gpu_gib() > 0, reason="this machine has a GPU")
+def test_a_stale_row_of_what_a_gpu_elsewhere_made_names_the_gpu_and_no_command_that_fails_here(tuned, qwen):
+    tuned.catalog = with_encoders(tuned.catalog, qwen, gpu_gib=12)
+    settings = tuned.catalog.model_dump()
+    settings["evaluation"]["bootstrap_resamples"] += 1
+    tuned.catalog = Catalog.model_validate(settings)
+    tuned.run()
+    changed = "metrics/content_tiny_lora: its settings changed"
+    assert board(tuned)["content_tiny_lora"]["state"] == f"stale, {changed}: needs a GPU with 12 GiB"
+
+
 def test_gpu_assets_are_tagged_and_pooled_and_no_other(built):
     definitions = build_definitions(built.catalog, built.storage)
     for asset in definitions.assets:
