@@ -163,7 +163,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         rows = []
         for name, system in systems.items():
             needed = fused_by.get(name, "") if f"fused_by_{name}" not in here else ""
-            missing = _why_missing(system, embedded, needed, catalog.command_for(name))
+            missing = _why_missing(catalog, name, embedded, needed)
             fusion: Fusion = None
             if not missing and system.is_learned:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
@@ -214,12 +214,12 @@ class _Learned:
 Fusion: TypeAlias = Sequence[float] | _Learned | None
 
 
-def _why_missing(system: SystemSettings, embedded: Embedded, needed: str, command: str) -> str:
+def _why_missing(catalog: Catalog, name: str, embedded: Embedded, needed: str) -> str:
     """`needed`: the asset that is not there and tells how the branches are fused; "" where none is lacking."""
-    without = [encoder for encoder in system.encoder_names if encoder not in embedded]
+    without = [encoder for encoder in catalog.systems[name].encoder_names if encoder not in embedded]
     if without:
-        return f"not materialized: hybrid-assets backfill {' '.join(without)}"
-    return f"{needed} is not materialized: {command}" if needed else ""
+        return f"not materialized: {catalog.backfill_command(*without)}"
+    return f"{needed} is not materialized: {catalog.command_for(name)}" if needed else ""
 
 
 def _movie_rows(

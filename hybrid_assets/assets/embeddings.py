@@ -1,7 +1,7 @@
 """movie_documents -> embeddings/<encoder>: one asset for each text encoder of the catalog."""
 
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import dagster as dg
@@ -42,7 +42,8 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         key=f"embeddings/{name}",
         group="embeddings",
         version="3",
-        settings=[asdict(spec), settings.keep_dimensions, settings.stored_as, settings.backend],
+        # what its weights must hash to changes no vector
+        settings=[asdict(replace(spec, sha256=None)), settings.keep_dimensions, settings.stored_as, settings.backend],
         libraries=computed_by,
         inputs=inputs,
         observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},

@@ -8,7 +8,7 @@ import functools
 import graphlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import dagster as dg
@@ -183,24 +183,28 @@ def outdated(
     """
     stamps = functools.cache(store.stamp)
 
+    def data_version(key: dg.AssetKey) -> str:
+        made = stamps(key)
+        return ABSENT if made is None else made.data_version
+
+    def lies_outside(name: str) -> bool:
+        source = recipes.get(dg.AssetKey(name.split("/")))
+        return source is None or source.look is not None
+
     @functools.cache
     def why(key: dg.AssetKey) -> str:
         recipe, stamp = recipes[key], stamps(key)
-        if stamp is None:
+        if stamp is None or recipe.look:
             return ""
-        for name, source in recipe.inputs.items():
-            if recipes[source].look:
-                continue
-            reason = why(source)
-            if reason:
-                return reason
-            made, part = stamps(source), recipe.parts.get(name)
-            now = ABSENT if made is None else part(store.scan(source)) if part else made.data_version
-            if stamp.inputs.get(source.to_user_string()) != now:
-                return f"{source.to_user_string()} changed since {key.to_user_string()} was made"
-        if stamp.code_version != recipe.code_version:
-            return f"{key.to_user_string()}: {_code_change(recipe.made_with, stamp.made_with)}"
-        return ""
+        upstream = next(filter(None, map(why, recipe.inputs.values())), "")
+        if upstream:
+            return upstream
+        of_part = {name for name, source in recipe.inputs.items() if name in recipe.parts and stamps(source)}
+        tables = {name: store.scan(source) if name in of_part else None for name, source in recipe.inputs.items()}
+        here = input_versions(replace(recipe, observed=None), tables, store, data_version)
+        as_it_was = {name: version for name, version in stamp.inputs.items() if lies_outside(name)}
+        found = changes(recipe, stamp, here | as_it_was)
+        return f"{key.to_user_string()}: {', '.join(found.values())}" if found else ""
 
     return {key: why(key) for key in keys if stamps(key) is not None}
 

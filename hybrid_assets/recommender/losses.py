@@ -34,8 +34,7 @@ class CoLikeLoss(nn.Module):
 
     score(i, j) = cos(anchor_i, other_j) / temperature - log q_j, where q_j is the share of pairs in which movie j
     stands: a popular movie is drawn as a negative more often than its due, and the correction takes that out. A column
-    whose movie the row's user liked is no negative and is masked. Both
-    directions, other to anchor too.
+    whose movie the row's user liked is no negative and is masked. Both directions, other to anchor too.
 
     Sources: logQ: Yi et al. 2019, "Sampling-Bias-Corrected Neural Modeling"; arXiv 2507.09331. Masking of false
     negatives: as in NV-Retriever, arXiv 2407.15831, here by what the user liked.

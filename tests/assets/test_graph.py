@@ -268,6 +268,8 @@ def test_what_a_setting_does_not_change_is_not_computed_again(built):
 def test_a_setting_of_an_encoder_makes_rows_of_another_one_stale(built, change):
     settings = built.catalog.model_dump()
     minilm = settings["encoders"]["minilm"] | change
+    expected_hash = {"minilm": settings["encoders"]["minilm"] | {"sha256": "0" * 64}}
+    assert changed_by(settings, encoders=expected_hash) == set()
     changed = changed_by(settings, encoders={"minilm": minilm})
     tuned = {f"embeddings/{name}" for name, encoder in settings["encoders"].items() if encoder["base"] == "minilm"}
     assert changed == {"embeddings/minilm", *tuned}

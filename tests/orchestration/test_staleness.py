@@ -1,5 +1,7 @@
 """What a run would find, asked without running: the answers are those of the run itself."""
 
+from dataclasses import replace
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -117,9 +119,17 @@ def test_an_input_made_anew_outdates_what_is_behind_it_until_that_is_made_too(wo
         "a looks outside: who has not followed it yet will in the next run"
     )
     assert world.run(selection="b").success
-    assert why_outdated(world) == {"a": "", "b": "", "c": "b changed since c was made"}
+    assert why_outdated(world) == {"a": "", "b": "", "c": "c: b changed"}
     assert world.run().success
     assert set(why_outdated(world).values()) == {""}
+
+
+def test_an_input_that_is_one_no_more_outdates_the_table(world):
+    recipes = recipes_of(world.assets())
+    c = dg.AssetKey("c")
+    recipes[c] = replace(recipes[c], inputs={"d": dg.AssetKey("d")})
+    found = outdated(recipes, TableStore(url=world.url), [c])
+    assert found == {c: "c: d is a new input, b is no input any more"}
 
 
 def test_what_has_no_table_is_neither_current_nor_outdated(tmp_path):
