@@ -27,7 +27,7 @@ from hybrid_assets.environment import dagster_home
 from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection
-from hybrid_assets.orchestration.running import RunOutcome, run_in_process
+from hybrid_assets.orchestration.running import RunOutcome, run_in_process, selected_keys
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommendation_table import recommendation_table
@@ -93,7 +93,8 @@ def status(
     `hybrid-assets status --json | jq '.[] | select(.state != "fresh")'`
     """
     catalog = _catalog(dataset)
-    records = queries.status(recipes_of(build_definitions(catalog).assets), table_store(catalog))
+    definitions = build_definitions(catalog)
+    records = queries.status(recipes_of(definitions.assets), table_store(catalog), selected_keys(definitions))
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -206,7 +207,8 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
     dataset: DatasetOption = None,
 ) -> None:
-    """Delete the tables of encoders, models and systems that the catalog does not name any more; lists them first.
+    """Delete the tables of encoders, models and systems that the catalog does not name any more, and what killed runs
+    left half written; lists them first.
 
     Examples:
 
@@ -217,14 +219,16 @@ def prune(
     catalog = _catalog(dataset)
     store = table_store(catalog)
     of_catalog = recipes_of(build_definitions(catalog).assets)
-    leftover = [key for key in store.stored() if key not in of_catalog]
-    for key in leftover:
-        out.print(store.path(key), markup=False, soft_wrap=True)
-    if not leftover:
+    leftover, torn = [key for key in store.stored() if key not in of_catalog], store.left_over()
+    for path in [*(store.path(key) for key in leftover), *torn]:
+        out.print(path, markup=False, soft_wrap=True)
+    if not leftover and not torn:
         out.print("nothing to delete: every table is of the catalog")
-    elif yes or typer.confirm(f"Delete these {len(leftover)} tables and their files?"):
+    elif yes or typer.confirm(f"Delete these {len(leftover) + len(torn)} tables and their files?"):
         for key in leftover:
             store.delete(key)
+        for file in torn:
+            file.unlink()
         out.print(f"{len(leftover)} tables deleted; hybrid-assets run takes them off the leaderboard and the report")
 
 

@@ -90,6 +90,10 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         selected = refresh.selection.resolve(assets)
         return due(recipes, store, selected, materialized(instance, selected))
 
+    def tables_now() -> str:
+        ends = (dg.AssetKey("raw_files"), dg.AssetKey("leaderboard"))
+        return " ".join([store.url, *(str(store.made_at(key)) for key in ends if store.exists(key))])
+
     automation = catalog.automation
     try:
         nightly = nightly_schedule(job=refresh, due=refresh_due, cron=automation.nightly_cron, on=automation.nightly)
@@ -104,6 +108,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         sensors=[
             watch_sensor(
                 lambda: raw_files_present(catalog),
+                tables=tables_now,
                 job=refresh,
                 due=refresh_due,
                 seconds=automation.watch_seconds,

@@ -21,7 +21,12 @@ from hybrid_assets.environment import dagster_home, storage_url
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.records import open_records
 from hybrid_assets.orchestration.storage import replace_file
-from hybrid_assets.recommender.encoder_weights import EncoderUnavailable, check_weights, weights_folder
+from hybrid_assets.recommender.encoder_weights import (
+    EncoderUnavailable,
+    NotFetchedYet,
+    check_weights,
+    weights_folder,
+)
 
 PACKAGES = (
     "dagster", "cornac", "torch", "transformers", "sentence-transformers", "peft", "bitsandbytes", "polars",
@@ -78,10 +83,12 @@ def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
             yield Finding(f"encoder {name}", True, f"left out: needs a GPU with {encoder.gpu_gib:g} GiB")
             continue
         try:
-            folder = weights_folder(encoder.weights, encoder.revision)
+            folder = weights_folder(encoder.weights, encoder.revision, fetch=False)
             check_weights(folder, encoder.sha256)
             checked = "SHA-256 as expected" if encoder.sha256 else "no sha256 in the catalog to check against"
             yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
+        except NotFetchedYet as missing:
+            yield Finding(f"encoder {name}", True, f"{missing}; a run fetches it")
         except EncoderUnavailable as error:
             yield Finding(f"encoder {name}", False, "not usable", str(error))
 
@@ -120,9 +127,7 @@ def _tables(catalog: Catalog) -> Finding:
 def _home() -> Finding:
     home = dagster_home()
     if not (home / "dagster.yaml").exists():
-        return Finding(
-            "Dagster home", False, f"{home} has no dagster.yaml", "set DAGSTER_HOME to the checkout's dagster_home"
-        )
+        return Finding("Dagster home", True, f"{home}, which the first run makes")
     try:
         with open_records(home) as instance:
             kept_in = type(instance.run_storage).__name__.removesuffix("RunStorage")

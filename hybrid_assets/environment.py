@@ -1,6 +1,7 @@
 """Where things are on this machine: the environment variables the project reads, and their defaults.
 
-Belongs here: every variable but HYBRID_CATALOG and HYBRID_DATASET (catalog.py) and HYBRID_ML_* (datasets/).
+Belongs here: every variable but HYBRID_CATALOG and HYBRID_DATASET (catalog.py), HYBRID_ML_* (datasets/) and
+HYBRID_POSTGRES (orchestration/records.py).
 """
 
 import os
@@ -20,7 +21,9 @@ def dagster_home() -> Path:
 
 def storage_url() -> str:
     """HYBRID_STORAGE, any folder or fsspec URL, else `data/` of the project: where tables are kept."""
-    return os.environ.get("HYBRID_STORAGE") or str(project_folder() / "data")
+    url = os.environ.get("HYBRID_STORAGE") or str(project_folder() / "data")
+    # a quoted ~, which no shell has replaced, would be one folder for some readers and another for the rest
+    return str(Path(url).expanduser()) if url.startswith("~") else url
 
 
 def raw_cache() -> Path:

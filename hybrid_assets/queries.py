@@ -6,7 +6,7 @@ Belongs here: joining tables into answers. Does not: printing them (cli.py), com
 import difflib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
@@ -226,13 +226,21 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     return store.lineage(key)
 
 
-def status(recipes: Mapping[dg.AssetKey, Recipe], store: TableStore) -> list[dict[str, Any]]:
+def status(
+    recipes: Mapping[dg.AssetKey, Recipe], store: TableStore, refreshed: Collection[dg.AssetKey]
+) -> list[dict[str, Any]]:
     """Each asset's state, why, when it was made, versions and rows; inputs stand before what uses them.
 
     What describes a table is None where there is none that can be read.
+
+    Args:
+        recipes: of the whole graph.
+        store: where the tables are.
+        refreshed: what `hybrid-assets run` brings up to date; the rest waits for a backfill.
     """
     records = []
-    for key, verdict in judge(recipes, store, blocked=beyond_this_gpu(recipes, gpu_gib())).items():
+    blocked = beyond_this_gpu(recipes, gpu_gib())
+    for key, verdict in judge(recipes, store, selected=refreshed, blocked=blocked).items():
         stamp = verdict.stamp
         made = datetime.fromtimestamp(store.made_at(key)).astimezone().isoformat(timespec="seconds") if stamp else None
         records.append(

@@ -11,6 +11,7 @@ from quick_graph import quick_catalog
 
 from hybrid_assets.definitions import table_store
 from hybrid_assets.doctor import Finding, examine
+from hybrid_assets.orchestration.running import SETTINGS
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, content_hash, replace_file
 
 HOMES = Path(__file__).parents[1] / "dagster_home"
@@ -73,3 +74,10 @@ def test_a_storage_that_cannot_be_written_is_one_line_with_the_fix(machine, monk
     finding = found(catalog, "storage")
     assert not finding.ok
     assert "make that file system writable, or set HYBRID_STORAGE to another place" in finding.fix
+
+
+def test_a_home_without_settings_is_given_those_of_the_checkout(machine):
+    catalog, _, home = machine
+    (home / "dagster.yaml").unlink()
+    assert found(catalog, "Dagster home") == Finding("Dagster home", True, f"{home}, which the first run makes")
+    assert SETTINGS.read_bytes() == (HOMES / "dagster.yaml").read_bytes()

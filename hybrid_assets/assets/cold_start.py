@@ -83,7 +83,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if weighs_branches(system)}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     reads_years = any(system.is_learned for system in systems.values())
-    used = {"numpy", "scipy"} | libraries_of(models.values())
+    used = {"numpy", "scipy", "torch"} | libraries_of(models.values())
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(

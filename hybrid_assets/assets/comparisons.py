@@ -39,19 +39,19 @@ def comparison_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         version="2",
         settings=[kinds, evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed],
         libraries=["scipy", "statsmodels"],
-        inputs={"leaderboard": "leaderboard"} | {name: f"user_metrics/{name}" for name in catalog.systems},
-        optional=list(catalog.systems),
+        inputs={"leaderboard": "leaderboard"} | {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems},
+        optional=[f"users_{name}" for name in catalog.systems],
         columns=COLUMNS,
         lineage={"difference": [(f"user_metrics/{name}", METRIC) for name in catalog.systems]},
     )
-    def comparisons(step: Step, leaderboard: pl.LazyFrame, **user_metrics: pl.LazyFrame | None) -> Computed:
+    def comparisons(step: Step, leaderboard: pl.LazyFrame, **tables: pl.LazyFrame | None) -> Computed:
         """Is A better than B: NDCG@k of every system against every other, paired over users, Holm-corrected."""
         # a system that the leaderboard gives no figures may have been measured on other users
         current = leaderboard.filter(pl.col("state") == MATERIALIZED).collect()["system"].sort()
         values = {
             name: table.sort("user_id").select(METRIC).collect()[METRIC].to_numpy()
             for name in current
-            if (table := user_metrics[name]) is not None
+            if (table := tables[f"users_{name}"]) is not None
         }
         pairs = compare(
             values, seed=evaluation.seed, resamples=evaluation.bootstrap_resamples, confidence=evaluation.confidence

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.tuning import encoder_spec, gpu_need, tuned_key
+from hybrid_assets.assets.tuning import encoder_spec, gpu_need, observed_weights, tuned_key
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.orchestration.checks import Check
@@ -46,7 +46,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
         settings=[asdict(replace(spec, sha256=None)), settings.keep_dimensions, settings.stored_as, settings.backend],
         libraries=computed_by,
         inputs=inputs,
-        observed=lambda store: {f"weights of {settings.base or name}": base_fingerprint(spec)[:16]},
+        observed=observed_weights(settings.base or name, spec),
         gpu=gpu_need(name, catalog),
         kinds=frozenset({"pytorch"}),
         tags={"encoder": name},

@@ -23,7 +23,7 @@ def _encoder_metrics_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         group="metrics",
         version="2",
         settings=[*evaluation.of_figures, catalog.pairs.cold_share, catalog.pairs.seed],
-        libraries=["numpy", "scipy"],
+        libraries=["numpy", "scipy", "torch"],
         inputs={
             "profiles": f"profiles/{name}",
             "embeddings": f"embeddings/{name}",

@@ -54,7 +54,7 @@ def leaderboard_assets(
     floor = catalog.floor
     gpu = {name: _gpu_needed(catalog, name, gpu_gib) for name in catalog.systems}
 
-    def states(store: TableStore) -> dict[str, str]:
+    def states(store: TableStore, fetch: bool = False) -> dict[str, str]:
         """Why a system has no row of figures, as it is now; part of what the leaderboard is made from."""
         keys = {name: dg.AssetKey(["metrics", name]) for name in catalog.systems}
         behind = outdated(recipes, store, keys.values())
@@ -69,8 +69,8 @@ def leaderboard_assets(
         version="2",
         observed=states,
         settings=[split, evaluation.k, {name: row and row.model_dump() for name, row in published.items()}],
-        inputs={name: f"metrics/{name}" for name in catalog.systems},
-        optional=list(catalog.systems),
+        inputs={f"metrics_{name}": f"metrics/{name}" for name in catalog.systems},
+        optional=[f"metrics_{name}" for name in catalog.systems],
         columns=columns,
         lineage={metric: [(f"metrics/{name}", "value") for name in catalog.systems] for metric in METRICS},
         checks=[
@@ -82,11 +82,12 @@ def leaderboard_assets(
             )
         ],
     )
-    def leaderboard(step: Step, **metrics: pl.LazyFrame | None) -> Computed:
+    def leaderboard(step: Step, **measured: pl.LazyFrame | None) -> Computed:
         """Every system with its metrics and their intervals, best NDCG first; the paper's figures beside ours."""
         rows = []
         state = states(step.store)
-        for name, table in metrics.items():
+        for name in catalog.systems:
+            table = measured[f"metrics_{name}"]
             row = dict.fromkeys(columns)
             told = state[f"state of {name}"]
             row |= {"system": name, "state": told, "dataset": catalog.dataset, "split": split, "k": evaluation.k}

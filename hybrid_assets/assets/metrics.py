@@ -58,6 +58,7 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
         group="metrics",
         version="2",
         settings=[evaluation.k, evaluation.relevance_threshold],
+        libraries=["numpy", "scipy"],
         inputs={
             "scores": f"scores/{name}",
             "train_ratings": "train_ratings",

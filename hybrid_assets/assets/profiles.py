@@ -25,6 +25,7 @@ def _profile_asset(name: str, threshold: float) -> dg.AssetsDefinition:
         group="profiles",
         version="1",
         settings=[threshold],
+        libraries=["numpy", "scipy"],
         inputs={"train_ratings": "train_ratings", "embeddings": f"embeddings/{name}"},
         tags={"encoder": name},
         description=(

@@ -39,9 +39,10 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         group="report",
         version="2",
         settings=[evaluation.of_figures, catalog.split, reranked, catalog.floor],
-        libraries=["matplotlib"],
+        libraries=["jinja2", "matplotlib", *VERSIONS_SHOWN],
         inputs={**shared, **lists, **judged},
         optional=[*(shared.keys() & {"comparisons", "strata", "cold_start"}), *lists, *judged],
+        names_files=True,
         kinds=frozenset({"html"}),
         columns={"file": "beside the table, in the folder report/", "bytes": "its size", "sha256": "its content"},
     )

@@ -62,7 +62,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],
         ],
-        libraries=["lightgbm"] if system.fusion == "stacked" else [],
+        libraries=["numpy", *(["lightgbm"] * (system.fusion == "stacked"))] if system.is_learned else ["torch"],
         inputs=inputs,
         kinds=frozenset({"lightgbm" if system.fusion == "stacked" else "pytorch"}),
         tags=system_tags(name, system),

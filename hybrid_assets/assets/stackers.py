@@ -152,9 +152,8 @@ def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         },
         lineage={"ranker": _taught_by_columns(name, catalog)},
     )
-    def ranker(
-        step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame
-    ) -> Computed:
+    def ranker(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
+        embeddings = {encoder: tables[f"embeddings_{encoder}"] for encoder in system.encoder_names}
         taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
         found = learn(system, taught, step.say)
         gains = {
@@ -198,7 +197,8 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         },
         lineage={"weight": _taught_by_columns(name, catalog)},
     )
-    def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **embeddings: pl.LazyFrame) -> Computed:
+    def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
+        embeddings = {encoder: tables[f"embeddings_{encoder}"] for encoder in system.encoder_names}
         taught = with_texts(candidates.collect(), train_ratings.collect(), embeddings, stacker, threshold)
         found = learn(system, taught, step.say)
         shown = {
@@ -212,7 +212,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
 
 def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:
     """What a system learns its fusion from: parameter name -> asset."""
-    embeddings = {encoder: f"embeddings/{encoder}" for encoder in catalog.systems[name].encoder_names}
+    embeddings = {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in catalog.systems[name].encoder_names}
     return {
         "train_ratings": "train_ratings",
         "candidates": f"candidates/{catalog.candidates_of(name)}",

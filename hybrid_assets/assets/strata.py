@@ -34,17 +34,17 @@ def strata_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         settings=[evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed],
         libraries=["numpy", "scipy"],
         inputs={"leaderboard": "leaderboard", "train_ratings": "train_ratings"}
-        | {name: f"user_metrics/{name}" for name in catalog.systems},
-        optional=list(catalog.systems),
+        | {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems},
+        optional=[f"users_{name}" for name in catalog.systems],
         columns=COLUMNS,
         lineage={"value": [(f"user_metrics/{name}", "ndcg") for name in catalog.systems]},
     )
     def strata(
-        step: Step, leaderboard: pl.LazyFrame, train_ratings: pl.LazyFrame, **user_metrics: pl.LazyFrame | None
+        step: Step, leaderboard: pl.LazyFrame, train_ratings: pl.LazyFrame, **judged: pl.LazyFrame | None
     ) -> Computed:
         """For whom, and for which movies: NDCG@k by how much users rated, recall@k by how often movies are rated."""
         current = leaderboard.filter(pl.col("state") == MATERIALIZED).collect()["system"]
-        tables = {name: table.collect() for name in current if (table := user_metrics[name]) is not None}
+        tables = {name: table.collect() for name in current if (table := judged[f"users_{name}"]) is not None}
         for name in [name for name, table in tables.items() if "relevant_head" not in table.columns]:
             step.say(f"{name} is left out: its user_metrics were made by an earlier version; backfill it")
             del tables[name]

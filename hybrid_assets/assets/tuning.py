@@ -3,6 +3,7 @@
 import base64
 import math
 import shutil
+from collections.abc import Callable
 
 import dagster as dg
 import polars as pl
@@ -12,8 +13,9 @@ from hybrid_assets.encoder_settings import EncoderSettings, TuningSettings
 from hybrid_assets.environment import checkpoints_folder
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.contrastive_pairs import cold_movies, contrastive_pairs, leaked_pairs
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, base_fingerprint, weights_folder
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, NotFetchedYet, base_fingerprint, weights_folder
 from hybrid_assets.recommender.tables import fold_of, model_towers
 from hybrid_assets.recommender.tuning import Progress, Recipe, training_memory_gib, tune
 from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
@@ -49,6 +51,18 @@ def encoder_spec(settings: EncoderSettings) -> EncoderSpec:
         settings.max_length,
         settings.precision,
     )
+
+
+def observed_weights(name: str | None, spec: EncoderSpec) -> Callable[[TableStore, bool], dict[str, str] | None]:
+    """What `incremental_asset` observes of the weights of the encoder `name`."""
+
+    def observed(store: TableStore, fetch: bool) -> dict[str, str] | None:
+        try:
+            return {f"weights of {name}": base_fingerprint(spec, fetch=fetch)[:16]}
+        except NotFetchedYet:
+            return None
+
+    return observed
 
 
 def gpu_need(name: str, catalog: Catalog) -> GpuNeed | None:
@@ -148,7 +162,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
             *(["bitsandbytes"] * (spec.precision == "nf4")),
         ],
         inputs=inputs,
-        observed=lambda store: {f"weights of {settings.base}": base_fingerprint(spec)[:16]},
+        observed=observed_weights(settings.base, spec),
         gpu=need,
         kinds=frozenset({"pytorch", "huggingface"}),
         tags={"encoder": name},

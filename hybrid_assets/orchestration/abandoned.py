@@ -26,7 +26,10 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 
 
 def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark the runs of this machine whose process is gone as failed, and free what they hold; returns their ids."""
+    """Mark the runs of this machine whose process is gone as failed, and free what they hold; returns their ids.
+
+    Places in a pool that runs left when they were ended otherwise, by "Terminate" in the UI, say, are freed too.
+    """
     here, only_here = socket.gethostname(), isinstance(instance.run_storage, SqliteRunStorage)
     ended = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=UNDER_WAY)):
@@ -36,10 +39,19 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
         instance.report_run_failed(
             run, "The process of this run is gone: it was killed, or the machine went down. What it finished is kept."
         )
-        if instance.event_log_storage.supports_global_concurrency_limits:
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         ended.append(run.run_id)
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        for run_id in instance.event_log_storage.get_concurrency_run_ids():
+            holder = instance.get_run_by_id(run_id)
+            if holder is None or holder.is_finished:
+                instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     return ended
+
+
+def name_host(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Note on which machine a run is where its launcher, the UI say, did not."""
+    if HOST_TAG not in run.tags:
+        instance.add_run_tags(run.run_id, {HOST_TAG: socket.gethostname()})
 
 
 def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:

@@ -3,8 +3,8 @@
 Both launch the one job `refresh` over what is due; the incremental cut-off decides what of it is computed. Belongs
 here: when to launch. Does not: what is due (staleness.py).
 
-The sensor is level-triggered: it asks whether the last refresh that succeeded saw the files as they are now, not
-whether they changed since the last look. So a refresh that failed or was killed is tried again, later each time, and a
+The sensor is level-triggered: it asks whether everything is made from the files as they are now, not whether they
+changed since the last look. So a refresh that failed or was killed is tried again, later each time, and a
 change that arrives during a run is seen when the run is over.
 """
 
@@ -32,11 +32,14 @@ MADE = "everything is made from these files as they are"
 Due: TypeAlias = Callable[[dg.DagsterInstance], Sequence[dg.AssetKey]]
 
 
-def watch_sensor(files: Callable[[], list[Path]], *, job: Job, due: Due, seconds: int, on: bool) -> dg.SensorDefinition:
+def watch_sensor(
+    files: Callable[[], list[Path]], *, tables: Callable[[], str], job: Job, due: Due, seconds: int, on: bool
+) -> dg.SensorDefinition:
     """The sensor `watch_raw_files`.
 
     Args:
         files: the raw files that exist now, in a fixed order.
+        tables: something cheap that differs when what is made from them was deleted, replaced or moved.
         job: what it launches, `refresh`.
         due: what of it has to be looked at.
         seconds: how often to look, at least.
@@ -48,9 +51,10 @@ def watch_sensor(files: Callable[[], list[Path]], *, job: Job, due: Due, seconds
         job=job,
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Launches `refresh` when the content of the raw files is not what the last good refresh saw.",
+        description="Launches `refresh` when the content of the raw files is not what is made.",
     )
     def watch_raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        end_abandoned_runs(context.instance)
         try:
             present = files()
         except ValueError as problem:
@@ -63,18 +67,25 @@ def watch_sensor(files: Callable[[], list[Path]], *, job: Job, due: Due, seconds
             # a file that somebody is still writing differs again at the next look
             context.update_cursor(json.dumps({"looks": looks}))
             return dg.SkipReason("the files have just changed; looking again before anything is launched")
-        if last.get("made"):
+        if last.get("made") == tables():
             return dg.SkipReason(MADE)
-        digest = last.get("digest") or _digest(present)
-        context.update_cursor(json.dumps({"looks": looks, "digest": digest}))
-        end_abandoned_runs(context.instance)
+        digest, launched = last.get("digest") or _digest(present), last.get("launched", False)
+        known = {"looks": looks, "digest": digest}
+        context.update_cursor(json.dumps(known | {"launched": launched}))
         reason = _not_now(context.instance, digest)
         if reason:
             return dg.SkipReason(reason)
+        # not the runs: what the last one made may be gone, or made by a command of other files since
         keys = due(context.instance)
-        if not keys:  # by a command, say, whose runs do not name the files that they are for
-            context.update_cursor(json.dumps({"looks": looks, "digest": digest, "made": True}))
+        if not keys:
+            context.update_cursor(json.dumps(known | {"made": tables()}))
             return dg.SkipReason(MADE)
+        if launched and _succeeded(context.instance, digest):
+            return dg.SkipReason(
+                f"the last refresh saw these files, and yet {keys[0].to_user_string()} is not made from them; "
+                "`hybrid-assets status` says why"
+            )
+        context.update_cursor(json.dumps(known | {"launched": True}))
         tags = {RAW_TAG: digest, HOST_TAG: socket.gethostname()}
         return dg.SensorResult(run_requests=[dg.RunRequest(asset_selection=list(keys), tags=tags)])
 
@@ -116,6 +127,12 @@ def _digest(files: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def _succeeded(instance: dg.DagsterInstance, digest: str) -> bool:
+    """Whether the last refresh was launched for these files and succeeded."""
+    newest = instance.get_runs(dg.RunsFilter(job_name=REFRESH), limit=1)
+    return any(run.tags.get(RAW_TAG) == digest and run.status == dg.DagsterRunStatus.SUCCESS for run in newest)
+
+
 def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no refresh is to be launched for these files, or None."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH), limit=RUNS_LOOKED_AT)
@@ -125,10 +142,8 @@ def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     newest_failed = ""
     for record in runs:  # newest first
         run = record.dagster_run
-        if run.tags.get(RAW_TAG) != digest:
+        if run.tags.get(RAW_TAG) != digest or run.status == dg.DagsterRunStatus.SUCCESS:
             break
-        if run.status == dg.DagsterRunStatus.SUCCESS:
-            return "the last refresh saw these files"
         if run.status == dg.DagsterRunStatus.CANCELED and not newest_failed:
             return (
                 "the last refresh of these files was cancelled; change the files, or launch the job `refresh` by hand"

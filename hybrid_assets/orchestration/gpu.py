@@ -3,6 +3,7 @@
 Belongs here: looking at the GPU, waiting for it and refusing it in words. Does not: what runs on it.
 """
 
+import logging
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ import dagster as dg
 POOL = "gpu"
 TAG = {"gpu": "required"}
 LOOK_AGAIN_SECONDS = 5.0
+DRIVER_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ def gpu_gib() -> float:
     if smi is None:
         return 0.0
     command = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS, check=False)
+    except (subprocess.TimeoutExpired, OSError) as error:  # a driver that hangs: no GPU can be worked with
+        logging.getLogger(__name__).warning("%s does not answer, so no GPU is used: %s", smi, error)
+        return 0.0
     # a driver that finds no GPU says so on stdout and fails
     sizes = [float(line) for line in told.stdout.split("\n") if line.strip().isdigit()]
     return max(sizes, default=0.0) / 1024 if told.returncode == 0 else 0.0

@@ -19,6 +19,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import settings_digest
+from hybrid_assets.orchestration.abandoned import name_host
 from hybrid_assets.orchestration.checks import Check, Made, check_results, check_specs, refusal
 from hybrid_assets.orchestration.faults import TO_DO, lasting_failure, of_the_network
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
@@ -139,10 +140,11 @@ def incremental_asset(
     settings: Sequence[object] = (),
     libraries: Sequence[str] = (),
     parts: Mapping[str, Callable[[pl.LazyFrame], str]] | None = None,
-    observed: Callable[[TableStore], Mapping[str, str]] | None = None,
+    observed: Callable[[TableStore, bool], Mapping[str, str] | None] | None = None,
     look: Callable[[], pl.DataFrame | None] | None = None,
     gpu: GpuNeed | None = None,
     checks: Sequence[Check] = (),
+    names_files: bool = False,
     kinds: frozenset[str] = frozenset(),
     tags: Mapping[str, str] | None = None,
     lineage: Mapping[str, Sequence[tuple[str, str]]] | None = None,
@@ -160,11 +162,14 @@ def incremental_asset(
         settings: what of the catalog the result depends on; part of the code version.
         libraries: distributions whose version the result depends on; part of the code version.
         parts: parameter name -> version of the part of that input the result depends on, in place of the whole's.
-        observed: versions of inputs outside the graph (weights on disk); computed at every run.
+        observed: (storage, whether it may fetch) -> versions of inputs outside the graph (weights on disk), None where
+            it may not and they are not here; computed at every run.
         look: for an asset that looks at the outside world, and so computes at every run: the table it would make now
             with nothing fetched, None where there is nothing yet. Only `judge` asks.
         gpu: what it needs of the GPU; asked for only when there is something to compute.
         checks: what must hold of the table; where a blocking one fails, the last table stays.
+        names_files: whether its table names, as `file` and `sha256`, files that the function writes into the folder of
+            its key, and that are to be made anew where they are lost.
         kinds: what the UI shows on the asset, beside parquet.
         tags: for selections such as `tag:encoder=minilm`.
         lineage: column -> (input key, its column) that it comes from.
@@ -185,6 +190,7 @@ def incremental_asset(
         look=look,
         gpu=gpu,
         checks=frozenset(check.name for check in checks),
+        names_files=names_files,
     )
     dependencies = {
         column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), source) for path, source in sources]
@@ -209,17 +215,18 @@ def incremental_asset(
         )
         def asset(context: dg.AssetExecutionContext) -> Iterator[Any]:
             store: TableStore = context.resources.io_manager
+            name_host(context.instance, context.run)
             named = {(tags or {}).get("encoder"), (tags or {}).get("model")}
             forced = not named.isdisjoint(context.run.tags.get(FORCE_TAG, "").split(","))
             last, made_from, tables = look_up(store)
-            if last and current(last, made_from, forced):
-                yield unchanged(context, store, last, tables)
+            if last and current(store, last, made_from, forced):
+                yield from unchanged(context, store, last, tables)
                 return
             with store.alone(asset_key, context.log.info) as waited:
                 if waited:  # the other run may have made it, or its inputs
                     last, made_from, tables = look_up(store)
-                if waited and last and current(last, made_from, forced):
-                    yield unchanged(context, store, last, tables)
+                if waited and last and current(store, last, made_from, forced):
+                    yield from unchanged(context, store, last, tables)
                 else:
                     yield from compute(context, store, forced, last, made_from, tables)
 
@@ -230,18 +237,21 @@ def incremental_asset(
                 for name, input_key in upstream.items()
             }
             with _clear_failures(key, store, list(upstream.values())):
-                made_from = input_versions(recipe, tables, store, lambda input_key: _data_version(store, input_key))
+                made_from = input_versions(recipe, tables, lambda input_key: _data_version(store, input_key))
+                made_from |= (observed(store, True) or {}) if observed else {}
             return store.stamp(asset_key), made_from, tables
 
-        def current(stamp: Stamp, made_from: Mapping[str, str], forced: bool) -> bool:
-            return not look and not forced and not changes(recipe, stamp, made_from)
+        def current(store: TableStore, stamp: Stamp, made_from: Mapping[str, str], forced: bool) -> bool:
+            if look or forced or (names_files and store.lost_files(asset_key)):
+                return False
+            return not changes(recipe, stamp, made_from)
 
         def unchanged(
             context: dg.AssetExecutionContext,
             store: TableStore,
             stamp: Stamp,
             tables: Mapping[str, pl.LazyFrame | None],
-        ) -> dg.MaterializeResult[Any]:
+        ) -> Iterator[Any]:
             context.log.info("unchanged, nothing computed")
             # what was found when the table was made; a check that is newer than the table looks at it now
             newer = [check for check in checks if check.name not in stamp.checked]
@@ -249,10 +259,15 @@ def incremental_asset(
             with _clear_failures(key, store, [asset_key]):
                 if newer:
                     table = store.scan(asset_key).collect()
-                    stamp = replace(stamp, checked={**stamp.checked, **_problems(newer, Made(table, tables, None))})
+                    problems = _problems(newer, Made(table, tables, None))
+                    refused = refusal(newer, problems)
+                    if refused:  # not noted in the stamp: every run finds it until the table is another one
+                        yield from check_results(newer, problems)
+                        raise lasting_failure(f"{key}: a check that is newer than the table refuses it: {refused}")
+                    stamp = replace(stamp, checked={**stamp.checked, **problems})
                     kept["value"] = StampedTable(table, stamp)
                 shown = _shown(stamp, store.scan(asset_key), columns, dependencies)
-            return dg.MaterializeResult(
+            yield dg.MaterializeResult(
                 **kept,
                 data_version=dg.DataVersion(stamp.data_version),
                 metadata={**shown, "cached": True},
@@ -298,7 +313,7 @@ def incremental_asset(
                 checked=problems,
             )
             if last and not forced and replace(stamp, checked={}) == replace(last, checked={}):
-                yield unchanged(context, store, last, tables)
+                yield from unchanged(context, store, last, tables)
                 return
             yield dg.MaterializeResult(
                 value=StampedTable(computed.table, stamp),

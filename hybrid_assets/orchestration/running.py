@@ -4,6 +4,7 @@ Belongs here: one run and how it ended. Does not: what to select (jobs.py), how 
 """
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,9 @@ from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
 from hybrid_assets.orchestration.records import materialized, open_records, records_kept
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
+
+# Of a home that has none of its own: dagster_home/dagster.yaml, which an installed package has no other copy of.
+SETTINGS = Path(__file__).with_name("dagster.yaml")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,13 @@ class RunOutcome:
     not_run: int = 0
 
 
+def selected_keys(definitions: dg.Definitions, selection: dg.AssetSelection | None = None) -> set[dg.AssetKey]:
+    """The assets of a selection; None: those of the job `refresh`."""
+    if selection is None:
+        return set(definitions.resolve_job_def(REFRESH).asset_layer.executable_asset_keys)
+    return set(selection.resolve(definitions.resolve_asset_graph()))
+
+
 def run_in_process(
     definitions: dg.Definitions,
     home: Path,
@@ -55,7 +66,7 @@ def run_in_process(
 
     Args:
         definitions: the code location.
-        home: Dagster's home; created, without telemetry, when missing.
+        home: Dagster's home; created, with the project's settings, when missing.
         selection: what to bring up to date.
         force: encoders whose own assets are computed although nothing changed.
 
@@ -63,18 +74,14 @@ def run_in_process(
         dagster.Failure: Dagster's records cannot be opened, or not be written any more; the message says what to do.
     """
     home.mkdir(parents=True, exist_ok=True)
-    if not (home / "dagster.yaml").exists():
-        (home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    if not (home / SETTINGS.name).exists():
+        shutil.copyfile(SETTINGS, home / SETTINGS.name)
     os.environ["DAGSTER_HOME"] = str(home)
     started = time.monotonic()
     with open_records(home) as instance, records_kept(home):
         end_abandoned_runs(instance)
         job = definitions.resolve_job_def(REFRESH if selection is None else BACKFILL.name)
-        selected = set(
-            job.asset_layer.executable_asset_keys
-            if selection is None
-            else selection.resolve(definitions.resolve_asset_graph())
-        )
+        selected = selected_keys(definitions, selection)
         store: TableStore = (definitions.resources or {})["io_manager"]
         recipes = recipes_of(definitions.assets)
         keys = selected if force else due(recipes, store, selected, materialized(instance, selected))

@@ -8,7 +8,7 @@ import functools
 import graphlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import dagster as dg
@@ -18,6 +18,7 @@ from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.storage import Stamp, TableStore, content_hash
 
 ABSENT = "missing"
+NOT_HERE_YET = "what it looks at is not on this machine yet; a run fetches it"
 State = Literal["fresh", "stale", "missing", "blocked"]
 
 
@@ -32,11 +33,13 @@ class Recipe:
         inputs: parameter name -> asset.
         optional: parameter names of inputs it can do without.
         parts: parameter name -> version of the part of that input it depends on.
-        observed: versions of inputs outside the graph.
+        observed: (storage, whether it may fetch) -> versions of inputs outside the graph; None where it may not fetch
+            and they are not here yet.
         look: for an asset that looks at the outside world in every run: the table it would make now, nothing fetched;
             None where what it looks at is not here yet.
         gpu: what it needs of the GPU.
         checks: names of its checks.
+        names_files: whether its table names files that lie beside it, which a run makes anew where they are lost.
     """
 
     key: dg.AssetKey
@@ -45,10 +48,11 @@ class Recipe:
     inputs: Mapping[str, dg.AssetKey]
     optional: frozenset[str] = frozenset()
     parts: Mapping[str, Callable[[pl.LazyFrame], str]] = field(default_factory=dict)
-    observed: Callable[[TableStore], Mapping[str, str]] | None = None
+    observed: Callable[[TableStore, bool], Mapping[str, str] | None] | None = None
     look: Callable[[], pl.DataFrame | None] | None = None
     gpu: GpuNeed | None = None
     checks: frozenset[str] = frozenset()
+    names_files: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,20 @@ def beyond_this_gpu(recipes: Mapping[dg.AssetKey, Recipe], gib: float) -> dict[d
 def input_versions(
     recipe: Recipe,
     tables: Mapping[str, pl.LazyFrame | None],
-    store: TableStore,
     data_version: Callable[[dg.AssetKey], str],
 ) -> dict[str, str]:
-    """What the asset's table depends on, as its stamp keeps it: input -> version.
+    """What the asset's table depends on in the graph, as its stamp keeps it: input -> version.
 
     Args:
         recipe: of the asset.
-        tables: parameter name -> table of that input, None where there is none.
-        store: where the tables are.
+        tables: parameter name -> table of that input, None where there is none; those of `recipe.parts` are looked at.
         data_version: of an input as a whole; "missing" where there is none.
-
-    Raises:
-        ValueError: what is observed is not there.
     """
     versions = {}
     for name, key in recipe.inputs.items():
-        table, part = tables[name], recipe.parts.get(name)
+        table, part = tables.get(name), recipe.parts.get(name)
         versions[key.to_user_string()] = part(table) if part and table is not None else data_version(key)
-    return versions | dict(recipe.observed(store) if recipe.observed else {})
+    return versions
 
 
 def changes(recipe: Recipe, stamp: Stamp, inputs: Mapping[str, str]) -> dict[str, str]:
@@ -136,9 +135,10 @@ def judge(
     """What a run would find about each asset, inputs first; nothing is computed, fetched or written.
 
     Args:
-        recipes: of the whole graph.
+        recipes: of assets and all that they are made from.
         store: where the tables are.
-        selected: what the run would be of (None: everything); what is not selected counts as it lies in storage.
+        selected: what the run would be of (None: everything). Of what is not selected, a selected asset is made as it
+            lies in storage; another one is judged by the state of all its inputs.
         blocked: assets that cannot be made on this machine, and why, as "needs a GPU with 12 GiB".
     """
     order = graphlib.TopologicalSorter({key: set(recipe.inputs.values()) for key, recipe in recipes.items()})
@@ -199,9 +199,8 @@ def outdated(
         upstream = next(filter(None, map(why, recipe.inputs.values())), "")
         if upstream:
             return upstream
-        of_part = {name for name, source in recipe.inputs.items() if name in recipe.parts and stamps(source)}
-        tables = {name: store.scan(source) if name in of_part else None for name, source in recipe.inputs.items()}
-        here = input_versions(replace(recipe, observed=None), tables, store, data_version)
+        tables = {name: store.scan(recipe.inputs[name]) for name in recipe.parts if stamps(recipe.inputs[name])}
+        here = input_versions(recipe, tables, data_version)
         as_it_was = {name: version for name, version in stamp.inputs.items() if lies_outside(name)}
         found = changes(recipe, stamp, here | as_it_was)
         return f"{key.to_user_string()}: {', '.join(found.values())}" if found else ""
@@ -223,20 +222,32 @@ def due(
         selected: what is to be brought up to date.
         recorded: what Dagster has a record of; the rest is looked at so that its UI shows it.
     """
-    verdicts = judge(recipes, store, selected=selected)
+    verdicts = judge(_with_sources(recipes, selected), store, selected=selected)
     return [key for key in selected if verdicts[key].state != "fresh" or key not in recorded]
+
+
+def _with_sources(
+    recipes: Mapping[dg.AssetKey, Recipe], selected: Collection[dg.AssetKey]
+) -> dict[dg.AssetKey, Recipe]:
+    found: dict[dg.AssetKey, Recipe] = {}
+    waiting = list(selected)
+    while waiting:
+        key = waiting.pop()
+        if key not in found:
+            found[key] = recipes[key]
+            waiting += recipes[key].inputs.values()
+    return found
 
 
 def _look(recipe: Recipe, stamp: Stamp | None, store: TableStore, seen_now: dict[dg.AssetKey, pl.DataFrame]) -> Verdict:
     assert recipe.look is not None
     table = recipe.look()
     if table is None:
-        absent = "what it looks at is not on this machine yet; a run fetches it"
-        return Verdict("stale" if stamp else "missing", (absent,), stamp)
+        return Verdict("stale" if stamp else "missing", (NOT_HERE_YET,), stamp)
     seen_now[recipe.key] = table
     if stamp is None:
         return Verdict("missing", ("never made here",))
-    why = tuple(changes(recipe, stamp, input_versions(recipe, {}, store, lambda _: ABSENT)).values())
+    why = tuple(changes(recipe, stamp, {}).values())
     if content_hash(table) != stamp.data_version:
         why += ("what it looks at has changed",)
     return Verdict("stale" if why else "fresh", why, stamp)
@@ -252,19 +263,19 @@ def _compare(
 ) -> Verdict:
     waits: dict[str, str] = {}
     tables: dict[str, pl.LazyFrame | None] = {}
+    of_run = selected if selected is not None and recipe.key in selected else None
     for name, key in recipe.inputs.items():
         source, shown = verdicts[key], key.to_user_string()
-        runs = selected is None or key in selected
-        if runs and key in seen_now:
-            tables[name] = seen_now[key].lazy()
-        else:
-            tables[name] = store.scan(key) if source.stamp else None
-        if source.state == "blocked" and name not in recipe.optional and tables[name] is None:
+        runs = of_run is None or key in of_run
+        if name in recipe.parts:
+            now = seen_now.get(key) if runs else None
+            tables[name] = now.lazy() if now is not None else store.scan(key) if source.stamp else None
+        if source.state == "blocked" and name not in recipe.optional and not source.stamp:
             why = source.why if source.inherited else (f"input {shown} is blocked: {'; '.join(source.why)}",)
             return Verdict("blocked", why, stamp, inherited=True)
         if not runs or (key in seen_now and name in recipe.parts):
             continue  # it is what it is: its version decides
-        if selected is None and name in recipe.optional and source.state == "missing":
+        if of_run is None and name in recipe.optional and source.state == "missing":
             continue  # left to a backfill
         if source.state in ("stale", "missing"):
             waits[shown] = f"input {shown} is {source.state}"
@@ -273,10 +284,15 @@ def _compare(
         known = verdicts[key].stamp
         return known.data_version if known else ABSENT
 
-    inputs = input_versions(recipe, tables, store, data_version)
+    inputs = input_versions(recipe, tables, data_version)
+    observed = recipe.observed(store, False) if recipe.observed else {}
+    if observed is None:
+        return Verdict("stale" if stamp else "missing", (NOT_HERE_YET, *waits.values()), stamp)
     if stamp is None:
         return Verdict("missing", tuple(waits.values()) or ("never made here",), inherited=bool(waits))
-    found = changes(recipe, stamp, inputs)
+    found = changes(recipe, stamp, inputs | dict(observed))
+    if recipe.names_files and store.lost_files(recipe.key):
+        found["files"] = f"lost or changed: {', '.join(store.lost_files(recipe.key))}"
     unchecked = sorted(recipe.checks - set(stamp.checked))
     if unchecked:
         found["checks"] = f"newer than the table: {', '.join(unchecked)}"

@@ -29,6 +29,7 @@ LOCAL = ("", "file", "local")
 # What a damaged Parquet file makes the reader raise; a panic is no Exception.
 DAMAGED = (pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, ValueError, TypeError)
 LOOK_AGAIN_SECONDS = 0.2
+LEFT_OVER_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -332,18 +333,30 @@ class TableStore(dg.ConfigurableIOManager):
         """
         table = self.scan(key).collect()
         place = self.path(key, "") / content_hash(table)
-        local = place.protocol in LOCAL
-        for name, expected in table.select("file", "sha256").iter_rows():
-            file = place / name
-            if not file.exists() or hashlib.sha256(content := file.read_bytes()).hexdigest() != expected:
-                raise dg.Failure(
-                    f"{file}: missing or changed since it was written. Delete {self.path(key)} and run again: it will "
-                    "be made anew",
-                    allow_retries=False,
-                )
-            if not local:
-                replace_file(UPath(scratch / name), content)
-        return Path(place.path) if local else scratch
+        lost = _lost(place, table)
+        if lost:
+            raise dg.Failure(
+                f"{place / lost[0]}: missing or changed since it was written. Delete {self.path(key)} and run again: "
+                "it will be made anew",
+                allow_retries=False,
+            )
+        if place.protocol in LOCAL:
+            return Path(place.path)
+        for name in table["file"]:
+            replace_file(UPath(scratch / name), (place / name).read_bytes())
+        return scratch
+
+    def lost_files(self, key: dg.AssetKey) -> list[str]:
+        """Of the files that an asset's table names in the folder of its key: those that are missing or changed."""
+        return _lost(self.path(key, ""), self.scan(key).collect())
+
+    def left_over(self) -> list[UPath]:
+        """Temporary files of tables whose writer was killed; younger than an hour they may be somebody's work."""
+        root = UPath(self.url)
+        if root.protocol not in LOCAL or not root.exists():
+            return []
+        oldest = time.time() - LEFT_OVER_SECONDS
+        return [file for file in sorted(root.rglob(".*.tmp"), key=str) if file.stat().st_mtime < oldest]
 
     def stored(self) -> list[dg.AssetKey]:
         """Every asset that has a table here, of the catalog or not; other files are passed over."""
@@ -385,6 +398,14 @@ class TableStore(dg.ConfigurableIOManager):
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The table of an upstream asset, for assets that are not incremental."""
         return self.scan(context.asset_key)
+
+
+def _lost(place: UPath, table: pl.DataFrame) -> list[str]:
+    def is_lost(name: str, expected: str) -> bool:
+        file = place / name
+        return not file.exists() or hashlib.sha256(file.read_bytes()).hexdigest() != expected
+
+    return [name for name, expected in table.select("file", "sha256").iter_rows() if is_lost(name, expected)]
 
 
 def _damaged(path: UPath, problem: str) -> dg.Failure:

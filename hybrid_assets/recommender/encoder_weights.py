@@ -31,6 +31,10 @@ class EncoderUnavailable(ValueError):
     """An encoder's weights cannot be had or are not the expected ones; the message says where it looked."""
 
 
+class NotFetchedYet(EncoderUnavailable):
+    """An encoder's weights are on the hub and not on this machine, and were not to be fetched."""
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
     """What decides an encoder's vectors, before any fine-tuning.
@@ -54,10 +58,16 @@ class EncoderSpec:
     precision: Precision = "float32"
 
 
-def weights_folder(weights: str, revision: str | None = None) -> Path:
-    """Folder that holds an encoder's files; a hub id is downloaded, with a progress bar, when it is not cached yet.
+def weights_folder(weights: str, revision: str | None = None, *, fetch: bool = True) -> Path:
+    """Folder that holds an encoder's files.
+
+    Args:
+        weights: `package:<module>`, a local folder, or a hub id.
+        revision: commit of the hub id.
+        fetch: whether a hub id that is not cached yet is downloaded, with a progress bar.
 
     Raises:
+        NotFetchedYet: it would have to be downloaded and is not to be.
         EncoderUnavailable: nothing is there; the message names what was tried and the command that helps.
     """
     if weights.startswith("package:"):
@@ -76,8 +86,10 @@ def weights_folder(weights: str, revision: str | None = None) -> Path:
     # safetensors only: other weight formats can execute code when they are loaded
     allowed = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
     try:
-        return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed))
+        return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed, local_files_only=not fetch))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if not fetch:
+            raise NotFetchedYet(f"{weights}: not in {constants.HF_HUB_CACHE} yet") from error
         pinned = f" --revision {revision}" if revision else ""
         raise EncoderUnavailable(
             f"{weights}: not in {constants.HF_HUB_CACHE} and the hub could not be asked ({type(error).__name__}). "
@@ -96,20 +108,21 @@ def gguf_file(folder: Path) -> Path | None:
     return files[0]
 
 
-def base_fingerprint(spec: EncoderSpec) -> str:
+def base_fingerprint(spec: EncoderSpec, *, fetch: bool = True) -> str:
     """SHA-256 of everything that decides an encoder's vectors: weights, configuration, tokenizer and settings.
 
     Weights on the hub that are pinned by a whole commit are identified by it, without being downloaded; all others by
-    the content of their files.
+    the content of their files, which are downloaded where they are not cached yet and `fetch` allows it.
 
     Raises:
+        NotFetchedYet: they would have to be downloaded and are not to be.
         EncoderUnavailable: the files are not there, hold no safetensors, or are not the expected ones.
     """
     settings = asdict(spec) | {"sha256": None, "weights": None, "revision": None}
     if spec.revision and re.fullmatch(r"[0-9a-f]{40}", spec.revision) and _is_hub_id(spec.weights):
         identity: Mapping[str, str] = {"hub": f"{spec.weights}@{spec.revision}"}
     else:
-        identity = _file_digests(weights_folder(spec.weights, spec.revision), spec.sha256)
+        identity = _file_digests(weights_folder(spec.weights, spec.revision, fetch=fetch), spec.sha256)
     return hashlib.sha256(json.dumps([identity, settings], sort_keys=True).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from hybrid_assets.assets import embeddings
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration import incremental
-from hybrid_assets.orchestration.staleness import due, recipes_of
+from hybrid_assets.orchestration.staleness import due, judge, recipes_of
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
 RERANKED = ["ease_diverse", "ease_less_popular"]
@@ -217,6 +217,39 @@ def test_the_report_is_one_page_that_needs_nothing_else(built):
     assert (folder / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_report_that_was_deleted_is_made_again_and_nothing_else(graph):
+    page = graph.store.path(dg.AssetKey("report"), "") / "report.html"
+    before = page.read_bytes()
+    page.unlink()
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    [behind] = [key for key, verdict in judge(recipes, graph.store).items() if verdict.state == "stale"]
+    assert behind == dg.AssetKey("report")
+    graph.run(dg.AssetSelection.assets("report"))
+    assert page.read_bytes() == before
+    assert graph.computed(dg.AssetSelection.assets("report")) == set()
+
+
+def test_a_file_that_is_replaced_while_a_run_reads_is_not_taken_for_the_one_before(graph):
+    graph.run(dg.AssetSelection.assets("raw_files"))
+    ratings, before = graph.raw / "ratings.csv", graph.table("ratings")
+    ratings.write_text("\n".join(ratings.read_text().splitlines()[:-1]) + "\n")
+    graph.store.path(dg.AssetKey("ratings")).unlink()
+    with pytest.raises(AssertionError, match=r"ratings\.csv was changed while this run was reading; run again"):
+        graph.run(dg.AssetSelection.assets("ratings"))
+    graph.run(dg.AssetSelection.assets("ratings").upstream())
+    assert graph.table("ratings").height == before.height - 1
+
+
+@pytest.mark.parametrize("name", ["step", "leaderboard", "train_ratings", "candidates"])
+def test_a_system_may_have_the_name_of_an_asset(graph, name):
+    settings = graph.catalog.model_dump()
+    settings["systems"] = {name: settings["systems"].pop("most_popular"), "ease": settings["systems"]["ease"]}
+    settings["cold_start"]["systems"] = []
+    graph.catalog = Catalog.model_validate(settings)
+    graph.run()
+    assert set(graph.table("leaderboard").drop_nulls("ndcg")["system"]) == {name, "ease"}
+
+
 def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_reason(graph):
     settings = graph.catalog.model_dump()
     settings["systems"]["popular_minilm"] = {"model": "most_popular", "encoder": "minilm"}
@@ -314,7 +347,7 @@ def test_another_version_of_a_library_encodes_every_document_again(graph, monkey
 def test_status_tells_of_a_damaged_table_and_of_all_others(graph):
     graph.store.path(dg.AssetKey(["factors", "ease"])).write_bytes(b"not parquet")
     recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
-    told = {record["asset"]: record for record in queries.status(recipes, graph.store)}
+    told = {record["asset"]: record for record in queries.status(recipes, graph.store, recipes)}
     assert told["factors/ease"]["state"] == told["leaderboard"]["state"] == "blocked"
     assert "Delete the file" in str(told["leaderboard"]["why"])
     assert told["embeddings/minilm"]["state"] == "fresh"

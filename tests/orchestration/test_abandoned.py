@@ -2,16 +2,20 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from hybrid_assets.orchestration import abandoned
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+from hybrid_assets.orchestration.incremental import Computed, incremental_asset
+from hybrid_assets.orchestration.storage import TableStore
 
 SLEEPER = """
 import sys, time
@@ -79,6 +83,31 @@ def test_a_killed_run_is_ended_and_a_living_one_is_not(runs):
     assert ended.status == dg.DagsterRunStatus.FAILURE
     assert taken(runs) == 0
     assert end_abandoned_runs(runs.instance) == []
+
+
+def test_the_place_of_a_killed_run_that_the_ui_ended_is_freed(runs):
+    process = runs.start()
+    [run] = runs.under_way()
+    process.kill()
+    process.wait()
+    runs.instance.report_run_canceled(run)
+    assert taken(runs) == 1
+    assert end_abandoned_runs(runs.instance) == []
+    assert taken(runs) == 0
+
+
+def test_a_run_names_its_machine_where_its_launcher_did_not(tmp_path):
+    @incremental_asset(key="made", group="g", version="1", columns={"x": "a number"})
+    def made(step):
+        return Computed(pl.DataFrame({"x": [1]}))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        for tags in ({}, {HOST_TAG: "the sensor's"}):
+            result = dg.materialize(
+                [made], instance=instance, resources={"io_manager": TableStore(url=str(tmp_path))}, tags=tags
+            )
+            run = instance.get_run_by_id(result.run_id)
+            assert run.tags[HOST_TAG] == tags.get(HOST_TAG, socket.gethostname())
 
 
 def test_a_run_that_never_got_a_process_is_ended_after_a_while(runs, monkeypatch):

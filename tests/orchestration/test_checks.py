@@ -88,8 +88,19 @@ def test_an_unchanged_table_keeps_what_its_checks_found(numbers):
     assert evaluations(numbers.run()) == {"no_negative": (True, None), "not_smaller": (False, "smaller than before")}
 
 
-def test_a_check_that_is_newer_than_the_table_looks_at_it_and_computes_nothing(numbers):
+def test_a_table_that_a_newer_check_refuses_is_refused_in_every_run(numbers):
     numbers.checks = (*CHECKS, Check("small", "Numbers are below 2.", lambda made: "2 is not below 2"))
+    for _ in range(2):
+        result = numbers.run()
+        assert not result.success
+        assert evaluations(result)["small"] == (False, "2 is not below 2")
+        assert not result.asset_materializations_for_node("after")
+    assert numbers.stored == [1, 2]
+
+
+def test_a_check_that_is_newer_than_the_table_looks_at_it_and_computes_nothing(numbers):
+    small = Check("small", "Numbers are below 2.", lambda made: "2 is not below 2", blocking=False)
+    numbers.checks = (*CHECKS, small)
     result = numbers.run()
     assert evaluations(result)["small"] == (False, "2 is not below 2")
     assert result.asset_materializations_for_node("numbers")[0].metadata["cached"].value is True

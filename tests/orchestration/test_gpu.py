@@ -58,6 +58,15 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
         GpuResource(device="cuda:3").claim(NEED)
 
 
+def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path):
+    smi = tmp_path / "nvidia-smi"
+    smi.write_text("#!/bin/sh\nexec sleep 60\n")
+    smi.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
+    assert gpu.gpu_gib() == 0
+
+
 @pytest.mark.parametrize(
     ("told", "status", "gib"), [("24576\n81920\n", 0, 80.0), ("No devices were found\n", 6, 0.0), ("", 0, 0.0)]
 )

@@ -46,7 +46,7 @@ class World:
                 raise ValueError("x must be at most 100")
             return Computed(table, {"largest": table["x"].max()})
 
-        @asset("c", inputs=["b"], settings=[self.factor], observed=lambda store: {"weights": self.weights})
+        @asset("c", inputs=["b"], settings=[self.factor], observed=lambda store, fetch: {"weights": self.weights})
         def c(step: Step, b: pl.LazyFrame) -> Computed:
             self.computed.append("c")
             return Computed(b.select(pl.col("x") * self.factor).collect())

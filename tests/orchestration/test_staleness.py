@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 from test_incremental import World
 
-from hybrid_assets.orchestration.staleness import judge, outdated, recipes_of
+from hybrid_assets.orchestration.incremental import Computed, incremental_asset
+from hybrid_assets.orchestration.staleness import NOT_HERE_YET, Verdict, due, judge, outdated, recipes_of
 from hybrid_assets.orchestration.storage import TableStore, replace_file
 
 
@@ -134,3 +135,36 @@ def test_an_input_that_is_one_no_more_outdates_the_table(world):
 
 def test_what_has_no_table_is_neither_current_nor_outdated(tmp_path):
     assert why_outdated(World(str(tmp_path))) == {}
+
+
+def test_what_is_not_here_yet_is_fetched_by_a_run_and_by_no_question(tmp_path):
+    fetched = []
+
+    def observed(store, fetch):
+        fetched.extend([1] * fetch)
+        return {"weights": "w"} if fetched else None
+
+    @incremental_asset(key="made", group="g", version="1", columns={"x": "a number"}, observed=observed)
+    def made(step):
+        return Computed(pl.DataFrame({"x": [1]}))
+
+    store, key = TableStore(url=str(tmp_path)), dg.AssetKey("made")
+    recipes = recipes_of([made])
+    assert judge(recipes, store)[key] == Verdict("missing", (NOT_HERE_YET,))
+    assert due(recipes, store, [key], [key]) == [key]
+    assert not fetched
+    assert dg.materialize([made], resources={"io_manager": store}).success
+    assert judge(recipes, store)[key].state == "fresh"
+
+
+def test_what_a_run_leaves_out_makes_nothing_that_it_makes_stale(world):
+    everything = recipes_of(world.assets())
+    keys = {name: dg.AssetKey(name) for name in "abcd"}
+    refreshed = [keys["a"], keys["c"], keys["d"]]
+    world.source = [4]
+    assert world.run(selection="a").success
+    verdicts = judge(everything, TableStore(url=world.url), selected=refreshed)
+    assert {name: verdicts[key].state for name, key in keys.items()} == {
+        "a": "fresh", "b": "stale", "c": "fresh", "d": "stale"
+    }  # fmt: skip
+    assert due(everything, TableStore(url=world.url), refreshed, refreshed) == [keys["d"]]

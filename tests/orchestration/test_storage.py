@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import random
 import resource
 import signal
@@ -214,3 +215,13 @@ def test_a_folder_may_be_named_like_a_pattern(tmp_path):
     store = TableStore(url=str(tmp_path / "we[ir]d *?"))
     write(store)
     assert store.scan(KEY).collect().equals(TABLE)
+
+
+def test_what_a_killed_writer_left_is_known_once_it_is_old(tmp_path):
+    store = TableStore(url=str(tmp_path))
+    write(store)
+    torn = tmp_path / f".{KEY.path[-1]}.parquet.0a1b.tmp"
+    torn.write_bytes(b"half a table")
+    assert store.left_over() == [], "somebody may be writing it"
+    os.utime(torn, (0, 0))
+    assert [file.name for file in store.left_over()] == [torn.name]

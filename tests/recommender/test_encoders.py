@@ -14,6 +14,7 @@ from hybrid_assets.recommender import encoders
 from hybrid_assets.recommender.encoder_weights import (
     EncoderSpec,
     EncoderUnavailable,
+    NotFetchedYet,
     base_fingerprint,
     check_weights,
     weights_folder,
@@ -165,6 +166,19 @@ def test_a_hub_id_without_a_network_names_the_command(monkeypatch, tmp_path):
     with pytest.raises(EncoderUnavailable, match=r"hf download some/encoder --revision abc") as error:
         weights_folder("some/encoder", "abc")
     assert str(tmp_path) in str(error.value)
+
+
+def test_a_hub_id_is_not_downloaded_where_only_what_is_here_counts(monkeypatch, tmp_path):
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    asked = []
+    download = huggingface_hub.snapshot_download
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *a, **b: asked.append(b) or download(*a, **b))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(NotFetchedYet, match="some/encoder"):
+        base_fingerprint(EncoderSpec("some/encoder"), fetch=False)
+    assert [options["local_files_only"] for options in asked] == [True]
 
 
 def test_a_zero_vector_is_refused():
