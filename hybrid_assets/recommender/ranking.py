@@ -1,7 +1,8 @@
 """The ranking engine: tower pairs in, the best k unrated movies of each user out.
 
 One engine for every system: for each block of users one matrix product a branch, the fusion, the mask of what the
-user has already rated, and top k, on torch. Memory is bounded by a block: users x items is never held.
+user has already rated, and top k, on torch. Memory is bounded by a block: users x items is not held,
+but for up to HELD_BYTES while weights are searched for.
 Belongs here: that loop. Does not: normalisations and weights (fusion.py), judging the lists (metrics.py).
 """
 
