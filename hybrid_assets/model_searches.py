@@ -37,7 +37,6 @@ class Tuned:
         current: that of the catalog's settings; None where there are as many trials as asked for without it.
         snippet: the model's settings with those of the best trial, as TOML for the catalog.
         plot: the PNG of the trials.
-        journal: the file that a further call goes on from.
     """
 
     trials: list[Trial]
@@ -45,7 +44,6 @@ class Tuned:
     current: Trial | None
     snippet: str
     plot: Path
-    journal: Path
 
 
 def tables_needed(catalog: Catalog, model: str) -> dg.AssetSelection:
@@ -114,7 +112,7 @@ def tune_model(
     plot = folder / "trials.png"
     plot.write_bytes(search_plot(table, f"{model} on {catalog.dataset}", f"NDCG@{k}, validation"))
     entry = snippet(model, with_settings(settings, best.settings))
-    return Tuned(found, best, trial_of(found, current), entry, plot, folder / "trials.jsonl")
+    return Tuned(found, best, trial_of(found, current), entry, plot)
 
 
 def with_settings(settings: ModelSettings, searched: Mapping[str, Any]) -> ModelSettings:

@@ -81,7 +81,7 @@ def test_it_needs_no_table_but_train_and_the_embeddings_that_the_model_names(sto
     assert found.current == found.trials[0]
     assert found.plot == tmp_path / "data" / "searches" / model / "trials.png"
     assert found.plot.read_bytes().startswith(b"\x89PNG")
-    for line in found.journal.read_text().splitlines():
+    for line in found.plot.with_name("trials.jsonl").read_text().splitlines():
         json.loads(line)  # text, nothing that could run
     assert store.stored() == [dg.AssetKey(["embeddings", "minilm"]), dg.AssetKey("train_ratings")]
 

@@ -24,6 +24,8 @@ Progress = Callable[[int, int | None], None]
 _ATTEMPTS = 5
 _TIMEOUT_SECONDS = 30.0
 _GIB = 1 << 30
+# An entry of an archive that is more times its packed size is a zip bomb.
+_MOST_GROWTH = 100
 # What zipfile raises for damaged content, an unknown compression, and a name that is both a file and a folder.
 _BROKEN_ARCHIVE = (
     zipfile.BadZipFile,
@@ -116,9 +118,7 @@ def _wrong_checksum(what: str, expected: str, found: str, fix: str) -> DownloadE
     return DownloadError(f"{what}: not the published file: expected MD5 {expected}, found {found}. {fix}.")
 
 
-def unpack(
-    archive: Path, folder: Path, *, max_bytes: int = 4 * _GIB, max_ratio: int = 100, max_entries: int = 1000
-) -> Path:
+def unpack(archive: Path, folder: Path, *, max_bytes: int = 4 * _GIB, max_entries: int = 1000) -> Path:
     """The files of a zip archive as `folder`, which does not exist yet; returns `folder`.
 
     An archive with one folder at its top gives that folder's content. Everything is unpacked beside `folder` and
@@ -126,7 +126,7 @@ def unpack(
 
     Raises DownloadError, leaving nothing behind, for a broken or encrypted archive; an entry with an absolute path,
     with "..", or that is not a plain file or folder; more than `max_entries` entries, more than `max_bytes` in all,
-    or an entry more than `max_ratio` times its packed size (a zip bomb).
+    or an entry more than _MOST_GROWTH times its packed size (a zip bomb).
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
@@ -135,7 +135,7 @@ def unpack(
         try:
             with zipfile.ZipFile(archive) as contents:
                 entries = contents.infolist()
-                _check_entries(archive, entries, max_bytes, max_ratio, max_entries)
+                _check_entries(archive, entries, max_bytes, max_entries)
                 for entry in entries:
                     # zipfile stops at the declared size and checks the CRC, so what was checked is what comes.
                     contents.extract(entry, top)
@@ -155,9 +155,7 @@ def publish(made: Path, folder: Path) -> None:
             raise
 
 
-def _check_entries(
-    archive: Path, entries: list[zipfile.ZipInfo], max_bytes: int, max_ratio: int, max_entries: int
-) -> None:
+def _check_entries(archive: Path, entries: list[zipfile.ZipInfo], max_bytes: int, max_entries: int) -> None:
     if len(entries) > max_entries:
         raise _unsafe(archive, f"{len(entries)} entries, more than {max_entries}")
     if (size := sum(entry.file_size for entry in entries)) > max_bytes:
@@ -171,8 +169,8 @@ def _check_entries(
             raise _unsafe(archive, f'the entry "{entry.filename}" is a link or a device')
         if entry.flag_bits & 0x1:
             raise _unsafe(archive, f'the entry "{entry.filename}" is encrypted')
-        if entry.file_size > max_ratio * max(entry.compress_size, 1):
-            raise _unsafe(archive, f'the entry "{entry.filename}" grows more than {max_ratio} times')
+        if entry.file_size > _MOST_GROWTH * max(entry.compress_size, 1):
+            raise _unsafe(archive, f'the entry "{entry.filename}" grows more than {_MOST_GROWTH} times')
 
 
 def _unsafe(archive: Path, problem: str) -> DownloadError:

@@ -30,9 +30,7 @@ SCHEMA = {
 }
 
 
-def compare(
-    values: Mapping[str, Values], *, seed: int, resamples: int = 1000, confidence: float = 0.95
-) -> pl.DataFrame:
+def compare(values: Mapping[str, Values], *, seed: int, resamples: int, confidence: float) -> pl.DataFrame:
     """Every system against every other, the better one first, each pair once.
 
     Args:

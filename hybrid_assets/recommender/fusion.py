@@ -90,6 +90,8 @@ PROFILE_READING: dict[str, Reading] = {"convex": "liked", "notebook": "recency",
 
 # Weights tried for each branch of `zscore`, against the others' present weights; the first branch starts at 1.
 WEIGHT_GRID: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0)
+# ... and most passes over the branches.
+WEIGHT_ROUNDS = 2
 
 ALPHA_GRID: tuple[float, ...] = tuple(np.round(np.linspace(0.0, 1.0, 21), 2).tolist())
 
@@ -128,29 +130,25 @@ def best_alpha(
 def best_weights(
     quality: Callable[[Sequence[Weights]], Sequence[float]],
     branches: int,
-    grid: Sequence[float] = WEIGHT_GRID,
-    rounds: int = 2,
 ) -> tuple[Weights, list[tuple[Weights, float]]]:
-    """Coordinate search for the branches' weights: one branch at a time over the grid, the others held.
+    """Coordinate search for the branches' weights: one branch at a time over WEIGHT_GRID, the others held.
 
-    Starts with all weights 1 and ends after `rounds`, or when a round changes nothing. Only a better quality changes
-    a weight; not all weights become 0.
+    Starts with all weights 1 and ends after WEIGHT_ROUNDS, or when a round changes nothing. Only a better quality
+    changes a weight; not all weights become 0.
 
     Args:
         quality: weightings -> of each, what is to be high, measured on the validation part of train.
         branches: how many weights.
-        grid: weights to try.
-        rounds: most passes over the branches.
 
     Returns:
         The best weights, and every set that was tried with its quality.
     """
     best = (1.0,) * branches
     tried: dict[Weights, float] = {}
-    for _ in range(rounds):
+    for _ in range(WEIGHT_ROUNDS):
         before = best
         for branch in range(branches):
-            untried = [best] + [(*best[:branch], weight, *best[branch + 1 :]) for weight in grid]
+            untried = [best] + [(*best[:branch], weight, *best[branch + 1 :]) for weight in WEIGHT_GRID]
             untried = [weights for weights in dict.fromkeys(untried) if any(weights) and weights not in tried]
             tried |= dict(zip(untried, quality(untried), strict=True))
             best = max(tried, key=lambda weights: (tried[weights], weights == best))

@@ -39,8 +39,8 @@ def summarise(
     items: int,
     *,
     seed: int,
-    resamples: int = 1000,
-    confidence: float = 0.95,
+    resamples: int,
+    confidence: float,
 ) -> pl.DataFrame:
     """Each metric over all evaluated users, with its bootstrap interval over users.
 

@@ -78,8 +78,11 @@ class AlignmentLoss(nn.Module):
     semantic filtering of false negatives. The factors were turned into the text space once, by `procrustes`, so the
     loss has no weights of its own.
 
-    Source: ../shared/papers/a-llmrec-report.md, "Our Contribution", 2 (MSE of A-LLMRec, arXiv 2404.11343, replaced by
-    InfoNCE with filtering).
+    Source: Kim et al., "Large Language Models meet Collaborative Filtering: An Efficient All-round LLM-based
+    Recommender System" (A-LLMRec), KDD 2024, arXiv 2404.11343, stage 1. There a network for each side is trained, their
+    outputs are drawn together by squared error, and decoders keep them from collapsing. Here InfoNCE with the filtering
+    takes the place of both (after an unpublished report on it: Mahmahi & Hattabi, Université Paris Cité 2024), and only
+    the text encoder is trained.
 
     Args:
         encoder: what is trained.

@@ -1,7 +1,8 @@
 """The ranking engine: tower pairs in, the best k unrated movies of each user out.
 
 One engine for every system: for each block of users one matrix product a branch, the fusion, the mask of what the
-user has already rated, and top k, on torch. Memory is bounded by a block: users x items is never held.
+user has already rated, and top k, on torch. Memory is bounded by a block: users x items is not held,
+but for up to HELD_BYTES while weights are searched for.
 Belongs here: that loop. Does not: normalisations and weights (fusion.py), judging the lists (metrics.py).
 """
 
@@ -70,7 +71,6 @@ def rank(
     seen: tuple[Index, Index],
     k: int,
     *,
-    device: str = "cpu",
     block_users: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Ranking:
@@ -82,7 +82,6 @@ def rank(
         branches: at least one, all over the same users and items.
         seen: CSR of what each user has rated, which is never listed: indptr (users + 1,), item index (ratings,).
         k: length of the lists, at least 1.
-        device: torch device of the products.
         block_users: users a block; None: as many as fit BLOCK_SCORES, at least BLOCK_USERS.
         progress: called with (users done, users) after each block.
 
@@ -98,16 +97,16 @@ def rank(
     own = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
     parts = {b.name: np.full((users, k), np.nan, dtype=np.float32) for b in branches}
     weights = [branch.weight for branch in branches]
-    for here, rated, raw, normalised in _blocks(branches, seen, device, block_users):
+    for here, rated, raw, normalised in _blocks(branches, seen, block_users):
         best, place = _best(_fused(normalised, weights), rated, width)
         found = torch.isfinite(best)
-        fused[here, :width] = best.cpu().numpy()
-        listed[here, :width] = place.masked_fill(~found, -1).cpu().numpy()
+        fused[here, :width] = best.numpy()
+        listed[here, :width] = place.masked_fill(~found, -1).numpy()
         for branch, score, part in zip(branches, raw, normalised, strict=True):
             listed_score = score.gather(1, place).masked_fill_(~found, np.nan)
             listed_part = part.gather(1, place).mul_(branch.weight).masked_fill_(~found, np.nan)
-            own[branch.name][here, :width] = listed_score.cpu().numpy()
-            parts[branch.name][here, :width] = listed_part.cpu().numpy()
+            own[branch.name][here, :width] = listed_score.numpy()
+            parts[branch.name][here, :width] = listed_part.numpy()
         if progress:
             progress(here.stop, users)
     return Ranking(listed, fused, own, parts)
@@ -136,7 +135,7 @@ def rank_each(
     width = min(k, items)
 
     def scores() -> "Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor], list[torch.Tensor]]]":
-        for here, rated, raw, normalised in _blocks(branches, seen, "cpu", None):
+        for here, rated, raw, normalised in _blocks(branches, seen, None):
             # what is not normalised is overwritten by the next block
             yield (
                 here,
@@ -160,7 +159,7 @@ def rank_each(
 
 
 def _blocks(
-    branches: Sequence[Branch], seen: tuple[Index, Index], device: str, block_users: int | None
+    branches: Sequence[Branch], seen: tuple[Index, Index], block_users: int | None
 ) -> "Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor], list[torch.Tensor], list[torch.Tensor]]]":
     """For each block of users: which, row and column of what they rated, each branch's scores and normalised scores.
 
@@ -171,16 +170,14 @@ def _blocks(
     users, items = len(branches[0].user_vectors), len(branches[0].item_vectors)
     block_users = min(users, block_users or max(BLOCK_USERS, BLOCK_SCORES // max(items, 1)))
     indptr, seen_items = seen
-    towers = [
-        (torch.from_numpy(b.user_vectors).to(device), torch.from_numpy(b.item_vectors).to(device).T) for b in branches
-    ]
+    towers = [(torch.from_numpy(b.user_vectors), torch.from_numpy(b.item_vectors).T) for b in branches]
     # fresh memory for every block would cost more than the top k
-    products = [torch.empty((block_users, items), device=device) for _ in branches]
+    products = [torch.empty((block_users, items)) for _ in branches]
     for start in range(0, users, max(block_users, 1)):
         stop = min(start + block_users, users)
         rows = np.repeat(np.arange(stop - start), np.diff(indptr[start : stop + 1]))
         columns = seen_items[indptr[start] : indptr[stop]]
-        rated = (torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device))
+        rated = (torch.from_numpy(rows), torch.from_numpy(columns))
         raw = [
             torch.mm(user_vectors[start:stop], item_vectors, out=product[: stop - start])
             for (user_vectors, item_vectors), product in zip(towers, products, strict=True)

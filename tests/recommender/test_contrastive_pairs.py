@@ -45,7 +45,7 @@ def test_nothing_that_is_held_out_is_known(split):
     train, _ = split
     pairs = pairs_of(train.filter(~pl.col("validation")))
     assert leaked_pairs(pairs, train, NONE).is_empty()
-    assert pairs.filter(reading="notebook").height == pytest.approx(6000, rel=0.05), "protocol.md: about 6,000"
+    assert pairs.filter(reading="notebook").height == pytest.approx(6000, rel=0.05), "10 of each of some 600 users"
     assert pairs.filter(reading="text")["label"].mean() == 0.5
 
 

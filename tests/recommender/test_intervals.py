@@ -1,12 +1,17 @@
 """From users to figures and intervals: what is known of the sums, and of how often an interval is right."""
 
+from functools import partial
+
 import numpy as np
 import polars as pl
 import pytest
 from scipy.stats import bootstrap
 
 from hybrid_assets.recommender import intervals
-from hybrid_assets.recommender.intervals import MEAN_OF, METRICS, summarise
+from hybrid_assets.recommender.intervals import MEAN_OF, METRICS
+
+# where a test does not say otherwise
+summarise = partial(intervals.summarise, resamples=1000, confidence=0.95)
 
 
 def table(users, **columns):

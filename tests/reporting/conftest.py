@@ -167,7 +167,7 @@ def scores() -> dict[str, pl.DataFrame]:
 def comparisons(user_metrics: dict[str, pl.DataFrame]) -> pl.DataFrame:
     kinds = {"ease": "collaborative", "mf_minilm": "hybrid", "mf_only": "collaborative"}
     values = {system: user_metrics[system]["ndcg"].to_numpy() for system in kinds}
-    return compare(values, seed=0, resamples=200).with_columns(
+    return compare(values, seed=0, resamples=200, confidence=0.95).with_columns(
         pl.col("system").replace_strict(kinds).alias("kind"), pl.col("other").replace_strict(kinds).alias("other_kind")
     )
 

@@ -14,7 +14,7 @@ def table(**shift: float) -> pl.DataFrame:
     base = np.random.default_rng(0).random(200)
     noise = np.random.default_rng(1).normal(0, 0.05, (len(shift), 200))
     values = {name: base + more + noise[row] for row, (name, more) in enumerate(shift.items())}
-    return compare(values, seed=0, resamples=200).with_columns(
+    return compare(values, seed=0, resamples=200, confidence=0.95).with_columns(
         pl.col("system").replace_strict(KINDS).alias("kind"), pl.col("other").replace_strict(KINDS).alias("other_kind")
     )
 
