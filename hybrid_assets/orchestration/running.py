@@ -61,7 +61,7 @@ def run_in_process(
 ) -> RunOutcome:
     """Bring a selection (None: that of the job `refresh`) up to date and wait for it.
 
-    The run is of what is not fresh and what is made from it: Dagster takes a fifth of a second for each asset, changed
+    The run is of what is not fresh and what is made from it: Dagster takes a sixth of a second for each asset, changed
     or not. Where everything is fresh there is no run.
 
     Args:
