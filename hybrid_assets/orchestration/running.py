@@ -115,6 +115,8 @@ def _failures(result: dg.ExecuteInProcessResult) -> dict[str, str]:
             continue
         data = event.step_failure_data
         told = data.user_failure_data.description if data.user_failure_data else None
+        if data.error and data.error.cls_name == dg.DagsterExecutionInterruptedError.__name__:
+            told = "stopped by hand; what was finished stays, and the next run goes on from there"
         failures[(event.step_key or "").replace("__", "/")] = told or (
             data.error.to_string() if data.error else "failed without a message"
         )
