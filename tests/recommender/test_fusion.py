@@ -77,7 +77,7 @@ def scaled(row: np.ndarray, over: np.ndarray) -> np.ndarray:
     return (row - over.min()) / span if span > 1e-30 else np.zeros(len(row))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(blocks)
 def test_each_normalisation_is_its_formula_for_each_user(block):
     scores = np.array([[cell for cell, _ in row] for row in block], dtype=np.float32)

@@ -108,7 +108,7 @@ def test_branches_are_weighted_alpha_and_the_rest_and_one_alone_is_ranked_as_it_
     assert (alone.weight, alone.normalise) == (1.0, identity)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
 def test_lists_of_any_length_survive_their_table_and_parts_sum_to_the_score(seed, length, k):
     generator = np.random.default_rng(seed)
