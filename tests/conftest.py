@@ -6,8 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from quick_graph import Graph, quick_catalog
 from small_dataset import write_small_dataset
+
+# how long an example takes says how busy the machine is
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")
 
 
 @pytest.fixture(scope="session")

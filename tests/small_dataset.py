@@ -1,4 +1,4 @@
-"""A small real dataset for tests: 20 users of the MovieLens sample, with two tags of our own."""
+"""Small real datasets for tests: the MovieLens sample, and 20 users of it with two tags of our own."""
 
 from pathlib import Path
 
@@ -10,9 +10,14 @@ from hybrid_assets.datasets.sources import locate
 USERS = 20
 
 
+def sample(cache: Path) -> Path:
+    """Folder of the MovieLens sample, which every install has."""
+    return locate("sample", cache=cache, environment={}, on_progress=lambda done, total: None, say=print)
+
+
 def write_small_dataset(folder: Path, cache: Path) -> None:
     """The 20 users of `sample` with the fewest ratings, as CSV files with MovieLens's columns."""
-    source = locate("sample", cache=cache, environment={}, on_progress=lambda done, total: None, say=print)
+    source = sample(cache)
     ratings = read_ratings(find_table(source, "ratings"))
     movies = read_movies(find_table(source, "movies"))
     few = ratings.group_by("user_id").len().sort("len", "user_id").head(USERS)

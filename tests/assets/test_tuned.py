@@ -92,6 +92,25 @@ def test_a_backfill_makes_the_branch_and_a_second_one_nothing(trained, tuned):
     assert cosine.min() < 0.9999, "the tuned encoder differs from its base"
 
 
+def test_a_tuned_encoder_is_not_judged_by_people_or_movies_that_it_has_learnt_from(tuned):
+    settings = tuned.catalog.model_dump()
+    settings["systems"]["content_minilm"] = {"encoder": "minilm"}
+    cold = settings["cold_start"] | {"systems": ["content_tiny_lora", "content_minilm"]}
+
+    def states(system: str, movies: float) -> dict[str, set[str]]:
+        tuned.catalog = Catalog.model_validate(settings | {"cold_start": cold | {"movies": movies}})
+        tuned.run(dg.AssetSelection.assets("cold_start"))
+        rows = tuned.table("cold_start").filter(system=system)
+        return {protocol: set(rows.filter(protocol=protocol)["state"]) for protocol in ("people", "movies")}
+
+    share = settings["pairs"]["cold_share"]
+    people = "tiny_lora has learnt from what these users liked"
+    movies = "tiny_lora has learnt from cold movies: cold_start.movies > pairs.cold_share"
+    assert states("content_tiny_lora", share) == {"people": {people}, "movies": {"measured"}}
+    assert states("content_tiny_lora", share + 0.1) == {"people": {people}, "movies": {movies}}
+    assert states("content_minilm", share + 0.1) == {"people": {"measured"}, "movies": {"measured"}}
+
+
 @pytest.mark.slow
 def test_new_ratings_make_the_row_stale_and_a_backfill_brings_it_back(tuned):
     ratings = tuned.raw / "ratings.csv"

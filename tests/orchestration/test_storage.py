@@ -190,7 +190,7 @@ def test_one_process_at_a_time_makes_a_table_and_a_killed_one_holds_nothing(tmp_
     holder.stdout.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

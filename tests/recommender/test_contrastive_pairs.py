@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_dataset import sample
 
 from hybrid_assets.datasets.reading import find_table, read_ratings
 from hybrid_assets.recommender.contrastive_pairs import contrastive_pairs, leaked_pairs
@@ -12,6 +13,8 @@ from hybrid_assets.recommender.split import split_ratings
 
 NONE = np.empty(0, dtype=np.int64)
 DEFAULTS = {"liked": 4.0, "disliked": 2.5, "per_user": 10, "most": 10_000, "seed": 42}
+
+SPLIT = {"test_share": 0.2, "min_ratings": 5, "validation_share": 0.2, "seed": 42}
 
 
 def rows(*triples):
@@ -23,9 +26,10 @@ def pairs_of(ratings, **changed):
 
 
 @pytest.fixture(scope="module")
-def split(ml_latest_small):
-    ratings = read_ratings(find_table(ml_latest_small, "ratings"))
-    return split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)
+def split(tmp_path_factory):
+    """Train and test ratings of 100 users."""
+    ratings = read_ratings(find_table(sample(tmp_path_factory.mktemp("cache")), "ratings"))
+    return split_ratings(ratings.filter(pl.col("user_id") <= 100), **SPLIT)
 
 
 def test_three_liked_movies_make_three_pairs():
@@ -38,15 +42,22 @@ def test_negatives_are_disliked_and_unseen_in_turn():
     ratings = rows((1, 10, 5.0), (1, 11, 4.0), (1, 12, 4.5), (1, 13, 1.0), (2, 14, 3.0), (2, 10, 4.0))
     negatives = pairs_of(ratings).filter(pl.col("label") == 0)
     assert negatives["other_id"].to_list() == [13, 14, 13]
-    assert set(negatives["anchor_id"]) <= {10, 11, 12}
+    whole = pairs_of(rows((1, 10, 5.0), (1, 11, 3.0), (1, 12, 4.0)))
+    assert whole["label"].to_list() == [1, 1], "nothing is disliked, and nothing unseen"
 
 
 def test_nothing_that_is_held_out_is_known(split):
     train, _ = split
     pairs = pairs_of(train.filter(~pl.col("validation")))
     assert leaked_pairs(pairs, train, NONE).is_empty()
-    assert pairs.filter(reading="notebook").height == pytest.approx(6000, rel=0.05), "10 of each of some 600 users"
+    assert pairs.filter(reading="notebook").height > 900
     assert pairs.filter(reading="text")["label"].mean() == 0.5
+
+
+def test_ml_latest_small_has_about_the_6000_pairs_of_protocol_md(ml_latest_small):
+    train, _ = split_ratings(read_ratings(find_table(ml_latest_small, "ratings")), **SPLIT)
+    pairs = pairs_of(train.filter(~pl.col("validation"))).filter(reading="notebook")
+    assert pairs.height == pytest.approx(6000, rel=0.05)
 
 
 def test_a_leak_is_found(split):
@@ -87,3 +98,19 @@ def test_pairs_are_distinct_and_of_two_movies(movies, per_user, seed):
     drawn = [frozenset(pair) for pair in pairs.filter(reading="notebook").select("anchor_id", "other_id").iter_rows()]
     assert len(set(drawn)) == len(drawn) == min(per_user, movies * (movies - 1) // 2)
     assert all(len(pair) == 2 for pair in drawn)
+
+
+@given(
+    st.dictionaries(st.tuples(st.integers(1, 3), st.integers(10, 16)), st.sampled_from([1.0, 3.0, 5.0]), min_size=6),
+    st.integers(0, 5),
+    st.integers(1, 20),
+)
+def test_a_negative_has_its_positives_anchor_and_a_movie_that_the_user_did_not_like(stars, seed, most):
+    """Movies 10 and 11 are liked by user 1, so that there is a pair, and 17 by user 4 alone: unseen by all others."""
+    stars |= {(1, 10): 5.0, (1, 11): 5.0, (4, 17): 5.0}
+    ratings = rows(*((user, movie, rating) for (user, movie), rating in stars.items()))
+    pairs = pairs_of(ratings, seed=seed, most=most).filter(reading="text")
+    positive, negative = (pairs.filter(label=label) for label in (1, 0))
+    assert negative.select("user_id", "anchor_id").equals(positive.select("user_id", "anchor_id"))
+    of_negatives = {stars.get(pair) for pair in negative.select("user_id", "other_id").iter_rows()}
+    assert of_negatives <= {None, 1.0}, "unseen or disliked"

@@ -53,7 +53,7 @@ def plain(title: str, genres: str, tags: list[str]) -> str:
     return " ".join(part for part in parts if part) or "movie"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.text("aÉ() \n", max_size=12),
     st.sampled_from(["", "(no genres listed)", "Drama", "Action|Sci-Fi"]),

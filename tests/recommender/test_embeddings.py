@@ -77,7 +77,7 @@ tables = st.dictionaries(st.integers(1, 6), st.sampled_from(["a", "bb", "ccc", "
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(tables, tables)
 def test_an_update_gives_the_table_made_from_nothing_and_encodes_only_new_texts(before, after):
     encoder = Encoder()

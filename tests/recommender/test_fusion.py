@@ -57,6 +57,13 @@ def test_the_best_weights_are_found_one_branch_at_a_time():
     assert any(best_weights(of_each(lambda w: -sum(w)), 2)[0])
 
 
+def test_a_branch_is_weighed_again_when_another_ones_weight_has_changed():
+    """Best is 2 w1 - |w0 - w1|: at w1 = 1 that wants w0 = 1, then it wants w1 = 2, and of that w0 = 2."""
+    quality = of_each(lambda w: 2 * w[1] - abs(w[0] - w[1]))
+    assert best_weights(quality, 2, rounds=1)[0] == (1.0, 2.0)
+    assert best_weights(quality, 2)[0] == (2.0, 2.0)
+
+
 def test_the_best_weight_is_found_and_of_equal_ones_the_largest():
     weights, tried = best_alpha(of_each(lambda w: -((w[0] - 0.35) ** 2)))
     assert weights == (0.35, 0.65)
@@ -77,7 +84,7 @@ def scaled(row: np.ndarray, over: np.ndarray) -> np.ndarray:
     return (row - over.min()) / span if span > 1e-30 else np.zeros(len(row))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(blocks)
 def test_each_normalisation_is_its_formula_for_each_user(block):
     scores = np.array([[cell for cell, _ in row] for row in block], dtype=np.float32)

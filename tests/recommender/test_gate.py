@@ -77,13 +77,24 @@ def test_it_trusts_each_branch_where_that_knows():
     assert abs(weight["a", "film_ratings"]) < 0.2, "drawn at random"
 
 
-def test_what_it_sees_of_a_candidate():
-    taught = drawn(3, 2)
-    seen = gate_inputs({name: taught[name].to_numpy() for name in taught.columns if "." in name}, ["a", "b"])
-    assert seen.shape == (6, len(INPUTS))
-    assert (seen[:, 0] == 1).all()
-    np.testing.assert_allclose(seen[:, 1], np.log(1 + taught["context.user_ratings"].to_numpy()))
-    np.testing.assert_allclose(seen[:, 4], np.abs(taught["a.z"] - taught["b.z"]) / 2, rtol=1e-5)
+def test_what_it_sees_of_a_candidate_by_hand():
+    features = {
+        "a.z": [2.0, 1.0],
+        "b.z": [-1.0, 1.0],
+        "context.user_ratings": [3.0, 0.0],
+        "context.ratings": [1.0, 7.0],
+        "context.age_at_last": [12.5, np.nan],
+    }
+    seen = gate_inputs({name: np.array(values, dtype=np.float32) for name, values in features.items()}, ["a", "b"])
+    expected = {
+        "always": [1, 1],
+        "user_ratings": [np.log(4), 0],
+        "film_ratings": [np.log(2), np.log(8)],
+        "film_age": [12.5, np.nan],
+        "disagreement": [3 / 2, 0],
+    }
+    assert tuple(expected) == INPUTS
+    np.testing.assert_allclose(seen.T, list(expected.values()), rtol=1e-6)
 
 
 def test_an_input_that_never_differs_has_no_say():

@@ -69,6 +69,33 @@ def test_somebody_who_liked_nothing_or_only_the_unknown_has_a_list(fusion):
         assert np.isfinite(ranking.scores).all()
 
 
+@pytest.mark.parametrize(
+    ("fusion", "of_model", "of_text"),
+    [
+        # sigmoid of -ln 3, 0, ln 3; the first movie alone was liked
+        ("convex", [1 / 4, 1 / 2, 3 / 4], [1, 0, 3 / 5]),
+        # of all from -2 ln 3 to 2 ln 3; the profile is 4 : 3 e, for what was rated last counts e times, and that gives
+        # 4, 3 e and (12 + 12 e) / 5
+        ("notebook", [1 / 4, 1 / 2, 3 / 4], [0, (15 * np.e - 20) / (12 * np.e - 8), 1]),
+        # mean 0, variance 2/3; mean 8/15, variance 38/225
+        ("zscore", [-(1.5**0.5), 0, 1.5**0.5], [7 / 38**0.5, -8 / 38**0.5, 1 / 38**0.5]),
+    ],
+)
+def test_the_list_of_somebody_with_two_ratings_by_hand(fusion, of_model, of_text):
+    movies = np.array([1, 2, 3, 4, 5])
+    scores = np.log(3) * np.array([[-2], [2], [-1], [0], [1]], dtype=np.float32)
+    pair = TowerPair(np.array([100]), np.ones((1, 1), dtype=np.float32), movies, scores)
+    fitted = Fitted(pair, np.array([100]), np.array([2]), np.array([4.0], dtype=np.float32))
+    models = {"same": (fold_in("most_popular", fitted, threshold=4.0), pair)}
+    vectors = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [3 / 5, 4 / 5]], dtype=np.float32)
+    system = newcomer_system(models, {"text": (movies, vectors)}, movies, fusion=fusion, weights=(1, 2), threshold=4.0)
+    own = pl.DataFrame({"user_id": 7, "movie_id": [1, 2], "rating": [4.0, 3.0], "timestamp": [50, 60]})
+    ranking, pool = system(own.with_columns(pl.col("rating").cast(pl.Float32)), 3)
+    fused = {movie: one + 2 * other for movie, one, other in zip((3, 4, 5), of_model, of_text, strict=True)}
+    assert pool.item_ids[ranking.items[0]].tolist() == sorted(fused, key=fused.__getitem__, reverse=True)
+    assert ranking.scores[0].tolist() == pytest.approx(sorted(fused.values(), reverse=True), abs=1e-6)
+
+
 def test_a_fusion_without_weights_is_refused_with_those_that_have_them():
     with pytest.raises(ValueError, match="'stacked' weighs no branches; these do: convex"):
         loaded("stacked")

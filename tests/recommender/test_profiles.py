@@ -62,7 +62,7 @@ def test_the_unit_profile_gives_the_notebooks_min_max_scores():
     np.testing.assert_allclose(scaled(ours), scaled(notebook), atol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6))
 def test_profiles_are_those_of_a_plain_loop_and_have_unit_length(seed):
     generator = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ def plain(scores: np.ndarray, rated: list[set[int]], k: int) -> list[list[int]]:
     ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_lists_are_those_of_a_plain_sort_whatever_the_block(data):
     users, items = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 12))
@@ -42,7 +42,7 @@ def test_lists_are_those_of_a_plain_sort_whatever_the_block(data):
         assert np.isneginf(ranking.scores[row, len(listed) :]).all()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.sampled_from(["convex", "notebook"]), st.floats(0, 1))
 def test_fused_scores_are_the_formula_and_parts_sum_to_them(seed, fusion, alpha):
     generator = np.random.default_rng(seed)

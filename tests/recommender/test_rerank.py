@@ -71,7 +71,7 @@ def test_the_popular_give_way_by_the_logarithm_of_their_ratings():
     assert less_popular(lists, np.array([100, 10]), 0.6).items.tolist() == [[0, 1]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.floats(0, 0.99), st.sampled_from(["mmr", "less_popular"]))
 def test_the_same_movies_with_falling_scores_that_are_the_sum_of_their_parts(seed, weight, method):
     ranking = ranked(seed)

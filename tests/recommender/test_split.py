@@ -42,7 +42,7 @@ def test_a_user_with_few_ratings_stays_whole_in_train():
     assert test["user_id"].to_list() == [2]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(0, 5))
 def test_every_rating_lands_in_exactly_one_part(counts, seed):
     ratings = ratings_of(counts)
@@ -122,7 +122,7 @@ def can_be_divided(ratings: pl.DataFrame, kind: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), seed=st.integers(0, 3))
 def test_every_kind_keeps_each_rating_once_and_gives_the_same_again(kind, data, seed):
     ratings = data.draw(timed_ratings())
@@ -137,7 +137,7 @@ def test_every_kind_keeps_each_rating_once_and_gives_the_same_again(kind, data, 
         assert part.equals(same)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(timed_ratings())
 def test_temporal_tests_on_nothing_earlier_than_what_is_learnt(ratings):
     assume(can_be_divided(ratings, "temporal"))
@@ -148,7 +148,7 @@ def test_temporal_tests_on_nothing_earlier_than_what_is_learnt(ratings):
     assert test.height <= np.ceil(0.2 * ratings.height), "equal times stay in train"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(timed_ratings())
 def test_leave_last_out_takes_one_rating_and_none_of_its_user_is_later(ratings):
     assume(can_be_divided(ratings, "leave_last_out"))
@@ -169,7 +169,7 @@ def test_of_equal_times_the_last_in_the_file_is_left_out():
     assert train.filter("validation")["movie_id"].to_list() == [3]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(timed_ratings(), st.integers(2, 3))
 def test_user_folds_judge_each_user_in_one_fold_and_choose_on_others(ratings, folds):
     judged = []

@@ -134,15 +134,17 @@ def test_users_with_fewer_ratings_than_folds_do_not_all_fall_into_the_first():
 
 
 def test_the_context_of_a_candidate_by_hand():
+    """Film 20 for user 1, who rated 10, 11 and 12 within ten days."""
     day, now = 86400, 1_500_000_000
+    rows = [
+        *((1, 10, 5.0, 0), (1, 11, 3.0, 1), (1, 12, 4.0, 10)),
+        *((2, 10, 2.0, -101), (2, 20, 4.0, -100)),  # within half a year of user 1's time
+        *((3, 20, 2.0, -400), (3, 30, 5.0, -300), (3, 31, 5.0, -200), (3, 11, 4.0, -190)),  # within two years
+        *((4, 20, 3.0, 100), (5, 20, 3.5, 600)),  # and after it
+        (6, 20, 1.5, -2000),  # before both
+    ]
     ratings = pl.DataFrame(
-        [
-            (1, 10, 5.0, now),
-            (1, 11, 3.0, now + 10 * day),
-            (2, 20, 4.0, now - 100 * day),  # within half a year of user 1's time
-            (3, 20, 2.0, now - 400 * day),  # within two years
-            (4, 20, 5.0, now + 1000 * day),  # later than both
-        ],
+        [(*row, now + days * day) for *row, days in rows],
         schema=["user_id", "movie_id", "rating", "timestamp"],
         orient="row",
     )
@@ -152,20 +154,55 @@ def test_the_context_of_a_candidate_by_hand():
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
     assert list(block.features) == feature_names(["m"], [])
     assert {values.dtype for values in block.features.values()} == {np.dtype(np.float32)}
-    found = {name.removeprefix("context."): float(values[row]) for name, values in block.features.items()}
-    mean = 19 / 5
-    assert found["ratings"] == 3
-    assert found["likes"] == 2
-    assert found["mean"] == pytest.approx((11 + 5 * mean) / 8)
-    assert found["residual"] == 0, "users 2 to 4 rated nothing else, so their mean is that rating"
-    assert found["spread"] == pytest.approx(np.var([4, 2, 5]))
-    assert found["year"] == 2010
-    assert (found["user_ratings"], found["user_liked"], found["user_mean"], found["user_spread"]) == (2, 0.5, 4, 1)
-    assert (found["user_days"], found["user_year"]) == (10, 1995)
-    assert (found["near_half_year"], found["near_two_years"], found["before"]) == (1, 2, 2)
-    assert found["age_at_last"] == pytest.approx(1970 + (now + 10 * day) / YEAR - 2010, abs=1e-3)
-    assert found["first_after"] == pytest.approx(-410 * day / YEAR, abs=1e-4)
-    assert found["in_sequence"] == 0, "nobody else rated two films"
+    found = {name: float(values[row]) for name, values in block.features.items() if name.startswith(CONTEXT)}
+    expected = {
+        "ratings": 5,
+        "likes": 1,
+        "mean": 63 / 20,  # 4 + 2 + 3 + 3.5 + 1.5, and five times the mean of all, 7/2
+        "residual": -1 / 10,  # 4 of a user's mean 3, and 2 of another's 4; users 4 to 6 rated nothing else
+        "spread": 43 / 50,
+        "year": 2010,
+        "user_ratings": 3,
+        "user_liked": 2 / 3,
+        "user_mean": 4,
+        "user_spread": (2 / 3) ** 0.5,
+        "user_days": 10,
+        "user_year": 1995,  # that of film 12 is not known
+        "user_popularity": (np.log(3) + np.log(3) + np.log(2)) / 3,
+        "near_half_year": 2,
+        "near_two_years": 4,
+        "before": 3,
+        "age_at_last": 1970 + (now + 10 * day) / YEAR - 2010,
+        "age_at_median": 1970 + (now + day) / YEAR - 2010,
+        "first_after": -2010 / 365.25,
+        # user 2 rated it right after film 10, user 3 three before film 11; these have 2 ratings, it has 5, and 5 each
+        "in_sequence": (np.exp(-1 / 5) + np.exp(-3 / 5)) / (7**0.7 * 10**0.3),
+    }
+    assert found == pytest.approx({f"{CONTEXT}.{name}": value for name, value in expected.items()}, rel=1e-5)
+
+
+def test_candidates_are_chosen_by_standardised_scores_and_told_both_by_hand():
+    """A model that scores in hundreds decides no more than one that scores in ones."""
+    ratings = pl.DataFrame(
+        {"user_id": [1, 2, 2, 2, 2], "movie_id": [50, 10, 20, 30, 40], "rating": 4.0, "timestamp": 0}
+    )
+
+    def scoring(*scores: float) -> TowerPair:
+        """Of films 10 to 40, which user 1 has not rated, and 50."""
+        items = np.array(scores, dtype=np.float32)[:, None]
+        return TowerPair(np.array([1, 2]), np.ones((2, 1), np.float32), np.array([10, 20, 30, 40, 50]), items)
+
+    models = {
+        "large": scoring(200, 400, 200, 400, 9000),  # mean 300, deviation 100
+        "small": scoring(3, 1, 1, -5, 90),  # mean 0, deviation 3
+    }
+    (block,) = candidate_blocks(known_from(ratings, models, years(ratings), 4.0), 2)
+    first = block.users == 0
+    assert candidates(ratings).item_ids[block.items[first]].tolist() == [20, 10], "by the sum of scores 20 and 40"
+    found = {name: values[first].tolist() for name, values in block.features.items()}
+    assert (found["large.score"], found["small.score"]) == ([400, 200], [1, 3])
+    assert found["large.z"] == pytest.approx([1, -1])
+    assert found["small.z"] == pytest.approx([1 / 3, 1])
 
 
 def test_films_rated_one_after_the_other_are_near_in_sequence():
@@ -176,6 +213,8 @@ def test_films_rated_one_after_the_other_are_near_in_sequence():
     counts = np.array([[0, 2 * one, two, 0], [2 * one, 0, one, 0], [two, one, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(near, counts / np.outer(n**a, n**b))
     assert in_sequence(users[:1], items[:1], np.array([1]), 4).nnz == 0
+    row = np.arange(25)
+    assert in_sequence(np.zeros(25, dtype=int), row, row, 25).toarray()[0].nonzero()[0].tolist() == list(range(1, 21))
 
 
 def test_features_come_from_what_is_known_and_nothing_else():

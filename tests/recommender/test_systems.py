@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train
+from hybrid_assets.recommender.fusion import identity
 from hybrid_assets.recommender.ranking import rank
 from hybrid_assets.recommender.systems import (
     candidates,
@@ -98,17 +98,37 @@ def test_a_movie_without_an_embedding_is_refused():
         system_branches({"minilm": content}, pool, "convex")
 
 
-def test_branches_are_weighted_alpha_and_the_rest_and_one_alone_is_ranked_as_it_is():
-    pool = candidates(TRAIN)
-    pair = TowerPair(pool.user_ids, np.ones((2, 1), "f4"), pool.item_ids, np.ones((3, 1), "f4"))
-    both = system_branches({"pmf": pair, "minilm": pair}, pool, "notebook", [0.85, 0.15])
-    assert [(branch.name, branch.weight) for branch in both] == [("pmf", 0.85), ("minilm", 0.15)]
-    assert [branch.normalise for branch in both] == [min_max_over_train, min_max_over_candidates]
-    (alone,) = system_branches({"pmf": pair}, pool, "notebook")
-    assert (alone.weight, alone.normalise) == (1.0, identity)
+# (3/2)^(1/2): what is standardised of -1, 0 and 1
+Z = 1.5**0.5
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize(
+    ("fusion", "of_model", "of_content"),
+    [
+        # sigmoid of -ln 3, 0, ln 3; and the cosines as they are
+        ("convex", [1 / 4, 1 / 2, 3 / 4], [3 / 5, 1 / 5, 2 / 5]),
+        # from the lowest to the highest, which is the rated movie's; and to that of the unrated
+        ("notebook", [0, 1 / 4, 1 / 2], [1, 0, 1 / 2]),
+        ("zscore", [-Z, 0, Z], [Z, -Z, 0]),
+    ],
+)
+def test_a_score_is_the_weighted_sum_of_what_each_fusion_makes_of_its_branches_by_hand(fusion, of_model, of_content):
+    pool = candidates(pl.DataFrame({"user_id": [1, 2, 2, 2], "movie_id": [40, 10, 20, 30]}))
+    one = np.ones((1, 1), "f4")
+    model = TowerPair(np.array([1]), one, np.array([10, 20, 30, 40]), np.log(3) * np.array([[-1], [0], [1], [3]], "f4"))
+    content = TowerPair(np.array([1]), one, np.array([40, 30, 20, 10]), np.array([[5], [2], [1], [3]], "f4") / 5)
+    branches = system_branches({"pmf": model, "minilm": content}, pool, fusion, [3 / 4, 1 / 4])
+    first = score_table(rank(branches, pool.seen, 3), pool).filter(user_id=1).sort("movie_id")
+    assert first["movie_id"].to_list() == [10, 20, 30]
+    assert first["part_pmf"].to_list() == pytest.approx([3 / 4 * score for score in of_model], abs=1e-6)
+    assert first["part_minilm"].to_list() == pytest.approx([score / 4 for score in of_content], abs=1e-6)
+    fused = [3 / 4 * one + other / 4 for one, other in zip(of_model, of_content, strict=True)]
+    assert first["score"].to_list() == pytest.approx(fused, abs=1e-6)
+    (alone,) = system_branches({"pmf": model}, pool, fusion)
+    assert (alone.weight, alone.normalise) == (1.0, identity), "one branch alone is ranked as it is"
+
+
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 9))
 def test_lists_of_any_length_survive_their_table_and_parts_sum_to_the_score(seed, length, k):
     generator = np.random.default_rng(seed)
