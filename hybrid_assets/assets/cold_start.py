@@ -89,7 +89,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version="2",
+        version="3",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},

@@ -18,7 +18,7 @@ import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
-from hybrid_assets.recommender.newcomers import NewcomerSystem
+from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
@@ -35,8 +35,8 @@ class ColdSplit:
         warm: train ratings of the other users and movies, in training order.
         movies: (movies,) held out; unrated by anybody in `warm`.
         of_movies: all ratings of them, train and test, by the users of `warm`.
-        of_users: all ratings of the held-out users, train and test, of movies in `warm`, with `place`, the order in
-            which they become known: 0, 1, ...
+        of_users: all ratings of the held-out users, train and test, of movies in `warm`, `at_the_end` of it, with
+            `place`, the order in which they become known: 0, 1, ...
     """
 
     warm: pl.DataFrame
@@ -82,7 +82,7 @@ def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: I
         shuffled.append(rows[order].with_row_index("place"))
     empty = both.clear().with_row_index("place")
     raters = pl.col("user_id").is_in(warm["user_id"].unique().to_list())
-    return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), pl.concat([empty, *shuffled]))
+    return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), at_the_end(pl.concat([empty, *shuffled]), warm))
 
 
 def nearest_rated(split: ColdSplit, ids: Ids, vectors: Vectors) -> Ids:

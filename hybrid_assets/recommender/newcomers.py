@@ -43,6 +43,19 @@ class NewcomerSystem(Protocol):
         ...
 
 
+def at_the_end(ratings: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """A new person's ratings as given at the last moment of the ratings that the models know, whenever that was.
+
+    Who comes gives a few ratings at once, now. Whoever stands for new people, to teach a ranker or to judge one, has
+    times of years ago, which tell what was there to be rated then: what nobody could know of who comes.
+
+    Args:
+        ratings: theirs; a column `timestamp` is not read.
+        known: `timestamp` of the ratings that the models were fitted on, at least one.
+    """
+    return ratings.with_columns(pl.lit(known["timestamp"].max(), pl.Int64).alias("timestamp"))
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """What newcomers become vectors by.
