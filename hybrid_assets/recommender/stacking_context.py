@@ -208,7 +208,7 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
 
     Entry (j, i) = sum over users of exp(-d / SEQUENCE_DECAY) / (n_j^a n_i^b), d <= SEQUENCE_LAGS how many ratings i and
     j are apart in the order of the user's, n the item's ratings plus PRIOR_RATINGS, (a, b) = SEQUENCE_POWERS. Of
-    equally old ratings the given order counts.
+    equally old ratings the given order counts; who rated everything at one time has no order, and is left out.
 
     Args:
         users: (n,) user index of each rating.
@@ -218,8 +218,11 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
     """
     from scipy.sparse import csr_matrix, diags
 
+    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
     order = np.lexsort((times, users))
-    users, items = users[order], items[order]
+    users, items, times = users[order], items[order], times[order]
+    in_order = np.isin(users, users[1:][(np.diff(users) == 0) & (np.diff(times) > 0)])
+    users, items = users[in_order], items[in_order]
     pairs = []
     for lag in range(1, min(SEQUENCE_LAGS, len(users) - 1) + 1):
         same = users[lag:] == users[:-lag]
@@ -229,6 +232,5 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
         return csr_matrix((item_count, item_count))
     first, second, weights = (np.concatenate(column) for column in zip(*pairs, strict=True))
     near = csr_matrix((weights, (first, second)), shape=(item_count, item_count))
-    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
     of_rated, of_candidate = (diags(ratings**-power) for power in SEQUENCE_POWERS)
     return csr_matrix(of_rated @ (near + near.T) @ of_candidate)

@@ -351,3 +351,11 @@ def test_a_descent_on_two_threads_gives_the_same_bytes(model):
     finally:
         torch.set_num_threads(threads)
     assert first.item_vectors.tobytes() == second.item_vectors.tobytes()
+
+
+@pytest.mark.parametrize("model", [sasrec, bert4rec])
+def test_a_model_of_sequences_refuses_ratings_without_times(model):
+    users, items, ratings = two_tastes()
+    settings = QUICK[model.__name__].keywords
+    with pytest.raises(ValueError, match="all 586 have the timestamp 0; bring a timestamp column, or take another"):
+        model(users, items, ratings, timestamps=np.zeros(len(users), dtype=np.int64), **settings)

@@ -303,3 +303,13 @@ def test_content_is_the_cosine_without_the_common_direction():
 def test_years_are_read_from_titles():
     movies = pl.DataFrame({"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None]})
     assert film_years(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
+
+
+def test_who_rated_everything_at_one_time_tells_nothing_of_an_order():
+    users, items = np.array([0, 0, 0, 1, 1]), np.array([2, 0, 1, 1, 0])
+    assert in_sequence(users, items, np.zeros(5, dtype=np.int64), 4).nnz == 0
+    near = in_sequence(users, items, np.array([7, 7, 7, 5, 6]), 4).toarray()
+    (a, b), n = SEQUENCE_POWERS, np.array([2, 2, 1, 0]) + 5.0
+    counts = np.zeros((4, 4))
+    counts[0, 1] = counts[1, 0] = np.exp(-1 / SEQUENCE_DECAY)
+    np.testing.assert_allclose(near, counts / np.outer(n**a, n**b))
