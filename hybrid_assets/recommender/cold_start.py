@@ -50,8 +50,13 @@ def drawn_ids(ids: Ids, share: float, seed: int) -> Ids:
 
     With the same seed, a smaller share is a part of a larger one.
     """
-    drawn = np.array([np.random.default_rng([seed, int(one)]).random() for one in ids])
+    drawn = np.array([draws_of(int(one), seed).random() for one in ids])
     return ids[drawn < share]
+
+
+def draws_of(one: int, seed: int) -> np.random.Generator:
+    """The draws of one user or movie, by a seed and its id of 64 bits, which may be negative."""
+    return np.random.default_rng([seed, one % 2**64])
 
 
 def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: Ids, seed: int) -> ColdSplit:
@@ -78,7 +83,7 @@ def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: I
     for (user,), rows in (
         both.filter(is_cold_user & known).sort("user_id", "movie_id").group_by("user_id", maintain_order=True)
     ):
-        order = np.random.default_rng([seed, int(user)]).permutation(rows.height)
+        order = draws_of(int(user), seed).permutation(rows.height)
         shuffled.append(rows[order].with_row_index("place"))
     empty = both.clear().with_row_index("place")
     raters = pl.col("user_id").is_in(warm["user_id"].unique().to_list())

@@ -135,3 +135,12 @@ def test_ratings_of_new_people_are_given_at_the_last_moment_that_the_models_know
     cold = cold_split(train, test, users=COLD_USERS, movies=COLD_MOVIES, seed=7)
     assert cold.of_users["timestamp"].unique().to_list() == [cold.warm["timestamp"].max()]
     assert cold.of_movies["timestamp"].n_unique() > 1
+
+
+def test_ids_may_be_negative_and_change_no_draw_of_the_others():
+    ids = np.array([-(2**63), -5, -1, *range(1000)])
+    drawn = drawn_ids(ids, 0.3, 5)
+    assert drawn[drawn >= 0].tolist() == drawn_ids(np.arange(1000), 0.3, 5).tolist()
+    train, test = (table.with_columns(pl.col("user_id") - 102) for table in tables())
+    cold = cold_split(train, test, users=np.array([-2, -1, 0, 1]), movies=COLD_MOVIES, seed=7)
+    assert set(cold.of_users["user_id"]) == {-2, -1, 0, 1}

@@ -87,3 +87,9 @@ def test_pairs_are_distinct_and_of_two_movies(movies, per_user, seed):
     drawn = [frozenset(pair) for pair in pairs.filter(reading="notebook").select("anchor_id", "other_id").iter_rows()]
     assert len(set(drawn)) == len(drawn) == min(per_user, movies * (movies - 1) // 2)
     assert all(len(pair) == 2 for pair in drawn)
+
+
+def test_a_users_id_may_be_negative():
+    ratings = pl.DataFrame({"user_id": [-3] * 3, "movie_id": [1, 2, 3], "rating": [5.0] * 3})
+    table = contrastive_pairs(ratings, liked=4.0, disliked=2.5, per_user=10, most=100, seed=1)
+    assert table.filter(pl.col("reading") == "notebook").height == 3
