@@ -86,7 +86,9 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
     """
     stars = pl.col("rating").cast(pl.Float64)
     item_ids = first_appearance(ratings["movie_id"].to_numpy())
-    rated = ratings.select("user_id", "movie_id", "timestamp", stars).with_columns(
+    # compared before the cast: in float64 a rating of 0.7 is below 0.7
+    likes = (pl.col("rating") >= threshold).alias("liked")
+    rated = ratings.select("user_id", "movie_id", "timestamp", stars, likes).with_columns(
         (pl.col("rating") - pl.col("rating").mean().over("user_id")).alias("residual")
     )
     mean = rated["rating"].mean()
@@ -95,7 +97,7 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
         .join(
             rated.group_by("movie_id").agg(
                 pl.len().cast(pl.Float64).alias("ratings"),
-                (pl.col("rating") >= threshold).sum().cast(pl.Float64).alias("likes"),
+                pl.col("liked").sum().cast(pl.Float64).alias("likes"),
                 ((pl.col("rating").sum() + PRIOR_RATINGS * pl.lit(mean)) / (pl.len() + PRIOR_RATINGS)).alias("mean"),
                 (pl.col("residual").sum() / (pl.len() + PRIOR_RATINGS)).alias("residual"),
                 pl.col("rating").var(ddof=0).alias("spread"),
@@ -153,11 +155,16 @@ def context_features(
     )
     stars = pl.col("rating").cast(pl.Float64)
     own = pl.DataFrame({"user_id": pool.user_ids}).join(
-        ratings.with_columns(stars, year.alias("year"), popularity.log1p().alias("popularity"))
+        ratings.with_columns(
+            stars,
+            (pl.col("rating") >= films.threshold).alias("liked"),
+            year.alias("year"),
+            popularity.log1p().alias("popularity"),
+        )
         .group_by("user_id")
         .agg(
             pl.len().cast(pl.Float64).alias("user_ratings"),
-            (pl.col("rating") >= films.threshold).mean().alias("user_liked"),
+            pl.col("liked").mean().alias("user_liked"),
             pl.col("rating").mean().alias("user_mean"),
             pl.col("rating").std(ddof=0).alias("user_spread"),
             ((pl.col("timestamp").max() - pl.col("timestamp").min()) / 86400).alias("user_days"),

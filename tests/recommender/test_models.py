@@ -359,3 +359,10 @@ def test_a_model_of_sequences_refuses_ratings_without_times(model):
     settings = QUICK[model.__name__].keywords
     with pytest.raises(ValueError, match="all 586 have the timestamp 0; bring a timestamp column, or take another"):
         model(users, items, ratings, timestamps=np.zeros(len(users), dtype=np.int64), **settings)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7, 4.1])
+def test_a_rating_of_the_threshold_is_liked_whether_or_not_binary_numbers_can_say_it(threshold):
+    rated = np.array([threshold], dtype=np.float32)
+    assert interactions(np.array([1]), np.array([5]), rated, threshold=threshold, liked_only=True, power=0.0).matrix.nnz
+    assert pl.Series(rated).to_frame("rating").filter(pl.col("rating") >= threshold).height, "as the tables say"
