@@ -90,7 +90,8 @@ def arrive(
     """
     owners, movies, stars = (ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating"))
     users = first_appearance(owners)
-    own = [owners == user for user in users]
+    row = positions(users, owners)
+    own = np.split(np.argsort(row, kind="stable"), np.cumsum(np.bincount(row))[:-1])
     vectors = {
         name: np.stack([user_of(movies[rows], stars[rows]) for rows in own])
         for name, user_of in arrivals.folds_in.items()
