@@ -365,6 +365,12 @@ class Catalog(Settings):
         read = [encoder for model in system.model_names if (encoder := self.encoder_of(model))]
         return tuple(dict.fromkeys([*system.needed_encoders, *read]))
 
+    def kind_of(self, system: SystemSettings) -> Literal["hybrid", "collaborative", "content"]:
+        """What a system is made of: models and encoders, its models' own too; models alone; or encoders alone."""
+        if system.model_names and self.encoders_behind(system):
+            return "hybrid"
+        return "collaborative" if system.model_names else "content"
+
     def on_request(self, system: SystemSettings) -> tuple[str, ...]:
         """What `run` leaves out of a system's branches: names to give `hybrid-assets backfill`."""
         encoders = [name for name in self.encoders_behind(system) if not self.encoders[name].refresh]

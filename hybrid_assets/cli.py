@@ -278,7 +278,8 @@ def recommend(
 ) -> None:
     """What a system recommends to a user, or to somebody who is not in the data.
 
-    Without --system: the first of the leaderboard, for somebody new the first that can take them in.
+    Without --system: the first of the leaderboard, for somebody new the first that can take them in. Ratings of
+    somebody new count as given at the last moment of the data; a column of times is not read.
 
     Examples:
 

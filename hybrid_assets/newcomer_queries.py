@@ -32,7 +32,7 @@ from hybrid_assets.queries import (
     titles_of,
 )
 from hybrid_assets.recommender.fold_in import FOLD_INS
-from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system, reordered
+from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
@@ -68,12 +68,14 @@ class Loaded:
         system: what ranks.
         vectors: branch -> its movies and their vectors.
         titles: movie -> its title.
+        known: the ratings that its models were fitted on.
     """
 
     settings: SystemSettings
     system: NewcomerSystem
     vectors: Mapping[str, tuple[Ids, Vectors]]
     titles: Mapping[int, str]
+    known: pl.DataFrame
 
 
 def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKey, Recipe], system: str) -> Loaded:
@@ -125,7 +127,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
         reorder = reordering(settings.rerank, candidates(train), table(store, f"embeddings/{by}") if by else None)
         loaded = reordered(loaded, reorder, catalog.evaluation.list_length)
     vectors = {name: (pair.item_ids, pair.item_vectors) for name, (_, pair) in models.items()} | embeddings
-    return Loaded(settings, loaded, vectors, titles_of(store))
+    return Loaded(settings, loaded, vectors, titles_of(store), train)
 
 
 def _another(store: TableStore, catalog: Catalog) -> str:
@@ -170,20 +172,20 @@ def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[
 def newcomer_recommendations(
     catalog: Catalog, loaded: Loaded, ratings: pl.DataFrame, k: int, why: bool
 ) -> list[Recommendation]:
-    """The list of somebody who rated `movie_id`, `rating`, `timestamp`; what they rated is left out."""
-    own = ratings.with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
+    """The list of somebody who rated `movie_id`, `rating`; what they rated is left out."""
+    own = at_the_end(ratings, loaded.known).with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
     scores = score_table(*loaded.system(own, k))
     return explained(catalog, loaded.settings, scores, loaded.titles, own if why else None, loaded.vectors.__getitem__)
 
 
 def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataFrame:
-    """`movie_id`, `rating`, `timestamp` of a CSV or Parquet file with the columns movieId or title, and rating.
+    """`movie_id`, `rating` of a CSV or Parquet file with the columns movieId or title, and rating.
 
     Raises:
         BadInput: the file cannot be used; the message names the row and the field.
     """
     titles = titles_of(store)
-    ratings = read_own_ratings(path, lambda title: find_title(titles, title), _now(store), catalog.rating_range)
+    ratings = read_own_ratings(path, lambda title: find_title(titles, title), catalog.rating_range)
     check_references(ratings, table(store, "movies").collect(), path)
     return ratings
 
@@ -191,7 +193,7 @@ def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataF
 def ratings_by_asking(
     store: TableStore, catalog: Catalog, ask: Callable[[str], str], say: Callable[[str], None]
 ) -> pl.DataFrame:
-    """`movie_id`, `rating`, `timestamp` from a conversation: a title, its stars, ... until an empty title.
+    """`movie_id`, `rating` from a conversation: a title, its stars, ... until an empty title.
 
     Args:
         store: whose movies may be named.
@@ -219,14 +221,9 @@ def ratings_by_asking(
     if not stars:
         raise NotFound("a list needs at least one rated movie; type a title, then its stars")
     return pl.DataFrame(
-        {"movie_id": list(stars), "rating": list(stars.values()), "timestamp": _now(store)},
-        schema={"movie_id": pl.Int64, "rating": pl.Float32, "timestamp": pl.Int64},
+        {"movie_id": list(stars), "rating": list(stars.values())},
+        schema={"movie_id": pl.Int64, "rating": pl.Float32},
     )
-
-
-def _now(store: TableStore) -> int:
-    """The time of the last rating: whoever does not say when they rated comes at the end of the data."""
-    return int(table(store, "train_ratings").select(pl.col("timestamp").max()).collect().item())
 
 
 def _stars(text: str, low: float, high: float) -> float | None:

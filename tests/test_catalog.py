@@ -470,3 +470,10 @@ def test_the_floor_is_the_plain_list_of_the_most_popular():
     assert Catalog.model_validate(base).floor == "same_for_all"
     del base["systems"]["same_for_all"]
     assert Catalog.model_validate(base).floor is None
+
+
+def test_a_system_whose_model_reads_texts_is_a_hybrid():
+    catalog = load_catalog(dataset="sample")
+    kinds = {name: catalog.kind_of(catalog.systems[name]) for name in ("vbpr", "ease", "mf_minilm", "content_minilm")}
+    assert kinds == {"vbpr": "hybrid", "ease": "collaborative", "mf_minilm": "hybrid", "content_minilm": "content"}
+    assert catalog.kind_of(catalog.systems["ease_diverse"]) == "hybrid", "its order is that of texts"

@@ -89,7 +89,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version="2",
+        version="3",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},
@@ -124,7 +124,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 ("train_ratings", "rating"),
                 ("test_ratings", "rating"),
                 *((f"embeddings/{encoder}", "vector") for encoder in encoders),
-                *((asset, "hit" if systems[name].is_learned else "score") for name, asset in fused_by.items()),
+                # systems over the same models share their candidates
+                *{
+                    asset: (asset, "hit" if systems[name].is_learned else "score") for name, asset in fused_by.items()
+                }.values(),
             ]
         },
         checks=[
@@ -178,7 +181,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 fusion = chosen_weights(system, stamp.numbers if stamp else {})
             rows += _movie_rows(name, system, held, fusion, missing)
             rows += _people_rows(name, system, held, fusion, missing)
-        figures = pl.DataFrame([row | {"k": evaluation.k} for row in rows], schema=SCHEMA)
+        kinds = {name: catalog.kind_of(system) for name, system in systems.items()}
+        figures = pl.DataFrame(
+            [row | {"k": evaluation.k, "kind": kinds[str(row["system"])]} for row in rows], schema=SCHEMA
+        )
         shown = figures.filter((pl.col("candidates") == "cold") & pl.col("ndcg").is_not_null())
         return Computed(
             figures,
@@ -231,10 +237,11 @@ def _movie_rows(
     learnt = catalog.cold_start.movies > catalog.pairs.cold_share and _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from cold movies: cold_start.movies > pairs.cold_share" if learnt else "")
     if state:
-        return _movie_states(name, system, state)
+        return _movie_states(name, state)
     if isinstance(fusion, _Learned):
-        return _movie_states(name, system, "what it has learnt holds for movies that somebody rated")
-    nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if system.kind == "hybrid" else None
+        return _movie_states(name, "what it has learnt holds for movies that somebody rated")
+    borrows = system.model_names and system.encoder_names
+    nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if borrows else None
     towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
     for encoder in system.encoder_names:
         ids, vectors = held.embedded[encoder]
@@ -245,12 +252,12 @@ def _movie_rows(
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
         branches = system_branches(towers, pool, system.fusion, fusion)
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
-        rows.append(_row(name, system, "movies", candidates, None, MEASURED) | _summary(values, catalog))
+        rows.append(_row(name, "movies", candidates, None, MEASURED) | _summary(values, catalog))
     return rows
 
 
-def _movie_states(name: str, system: SystemSettings, state: str) -> list[dict[str, object]]:
-    return [_row(name, system, "movies", only, None, state) for only in ("cold", "all")]
+def _movie_states(name: str, state: str) -> list[dict[str, object]]:
+    return [_row(name, "movies", only, None, state) for only in ("cold", "all")]
 
 
 def _people_rows(
@@ -269,7 +276,7 @@ def _people_rows(
     except CannotFoldIn as error:
         state = str(error)
     if state:
-        return [_row(name, system, "people", "warm", known, state) for known in numbers_known]
+        return [_row(name, "people", "warm", known, state) for known in numbers_known]
     embedded = {encoder: held.embedded[encoder] for encoder in system.encoder_names}
     if isinstance(fusion, _Learned):
         loaded = learned_system(system, fusion.table, folds_in, embedded, fusion.films, explained=0)
@@ -281,7 +288,7 @@ def _people_rows(
         values = user_cold(
             loaded, split, known=known, most_known=max(numbers_known), k=catalog.evaluation.k, threshold=threshold
         )
-        rows.append(_row(name, system, "people", "warm", known, MEASURED) | _summary(values, catalog))
+        rows.append(_row(name, "people", "warm", known, MEASURED) | _summary(values, catalog))
     return rows
 
 
@@ -301,14 +308,11 @@ def _summary(values: Mapping[str, Values], catalog: Catalog) -> dict[str, object
     )
 
 
-def _row(
-    name: str, system: SystemSettings, protocol: str, candidates: str, known: int | None, state: str
-) -> dict[str, object]:
+def _row(name: str, protocol: str, candidates: str, known: int | None, state: str) -> dict[str, object]:
     return dict.fromkeys(SCHEMA) | {
         "protocol": protocol,
         "candidates": candidates,
         "system": name,
-        "kind": system.kind,
         "known": known,
         "state": state,
     }

@@ -21,7 +21,7 @@ def _encoder_metrics_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"encoder_metrics/{name}",
         group="metrics",
-        version="2",
+        version="3",
         settings=[*evaluation.of_figures, catalog.pairs.cold_share, catalog.pairs.seed],
         libraries=["numpy", "scipy", "torch"],
         inputs={

@@ -155,7 +155,7 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
     @incremental_asset(
         key=f"factors/{name}",
         group="factors",
-        version="1",
+        version="2" if _takes(settings, "liked_only") else "1",
         settings=result_settings,
         libraries=used,
         inputs=inputs,

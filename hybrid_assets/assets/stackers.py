@@ -71,7 +71,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version="2",
+        version="3",
         settings=[
             [stacker.folds, stacker.candidates, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
             {model: of_account(settings) for model, settings in models.items()},

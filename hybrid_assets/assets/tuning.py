@@ -153,7 +153,8 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         key=tuned_key(name, tuning),
         group="tuning",
         version="2",
-        settings=[tuning, liked, k],
+        # for the others the pairs know which movies are cold
+        settings=[tuning, liked, k, *([catalog.pairs.cold_share, catalog.pairs.seed] if tuning.align_with else [])],
         libraries=[
             "torch",
             "transformers",
@@ -210,6 +211,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
                 loss=tuning.loss,
                 liked=liked,
                 towers=None if factors is None else model_towers(factors, "fit"),
+                cold=cold_movies(documents["movie_id"].to_numpy(), catalog.pairs.cold_share, catalog.pairs.seed),
             ),
             recipe,
             validation=validation_likes(documents, train, liked=liked, k=k, seed=tuning.seed),

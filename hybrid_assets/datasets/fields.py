@@ -52,7 +52,7 @@ RATINGS = (USER_ID, MOVIE_ID, RATING, TIMESTAMP)
 MOVIES = (MOVIE_ID, TITLE, GENRES)
 TAGS = (USER_ID, MOVIE_ID, TAG, TIMESTAMP)
 # One person's own: movies by id or by title, so that either column may be absent.
-OWN_RATINGS = (MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING, TIMESTAMP)
+OWN_RATINGS = (MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING)
 
 _NAMES = tuple(dict.fromkeys(field.name for field in (*RATINGS, *MOVIES, *TAGS)))
 

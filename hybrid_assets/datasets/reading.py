@@ -124,12 +124,13 @@ def read_tags(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFra
 
 
 def read_own_ratings(
-    path: Path, find: Callable[[str], int], now: int, rating_range: tuple[float, float] = (0.5, 5.0)
+    path: Path, find: Callable[[str], int], rating_range: tuple[float, float] = (0.5, 5.0)
 ) -> pl.DataFrame:
-    """One person's ratings in file order: movie_id Int64, rating Float32, timestamp Int64.
+    """One person's ratings in file order: movie_id Int64, rating Float32.
 
     The file has a column `movieId`, or else `title`, whose texts `find` turns into ids; it raises ValueError for one
-    that it does not know. Without a column `timestamp` all were given `now`. `rating_range` as in read_ratings.
+    that it does not know. Other columns are not read, times neither: new people rate now. `rating_range` as in
+    read_ratings.
 
     Raises BadInput for: what read_ratings refuses; a file with neither movieId nor title; a title that is not found; a
     movie that is there twice.
@@ -149,9 +150,7 @@ def read_own_ratings(
                 raise _fault(path, row, TITLE, _MOVIELENS, str(error), fix) from error
         table = table.with_columns(pl.Series("movie_id", found, dtype=pl.Int64))
     _check_no_repeats(path, table, [MOVIE_ID], _MOVIELENS)
-    if "timestamp" not in table.columns:
-        table = table.with_columns(pl.lit(now, pl.Int64).alias("timestamp"))
-    return table.select("movie_id", "rating", "timestamp")
+    return table.select("movie_id", "rating")
 
 
 def check_references(

@@ -18,7 +18,7 @@ import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
-from hybrid_assets.recommender.newcomers import NewcomerSystem
+from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
@@ -35,8 +35,8 @@ class ColdSplit:
         warm: train ratings of the other users and movies, in training order.
         movies: (movies,) held out; unrated by anybody in `warm`.
         of_movies: all ratings of them, train and test, by the users of `warm`.
-        of_users: all ratings of the held-out users, train and test, of movies in `warm`, with `place`, the order in
-            which they become known: 0, 1, ...
+        of_users: all ratings of the held-out users, train and test, of movies in `warm`, `at_the_end` of it, with
+            `place`, the order in which they become known: 0, 1, ...
     """
 
     warm: pl.DataFrame
@@ -50,8 +50,13 @@ def drawn_ids(ids: Ids, share: float, seed: int) -> Ids:
 
     With the same seed, a smaller share is a part of a larger one.
     """
-    drawn = np.array([np.random.default_rng([seed, int(one)]).random() for one in ids])
+    drawn = np.array([draws_of(int(one), seed).random() for one in ids])
     return ids[drawn < share]
+
+
+def draws_of(one: int, seed: int) -> np.random.Generator:
+    """The draws of one user or movie, by a seed and its id of 64 bits, which may be negative."""
+    return np.random.default_rng([seed, one % 2**64])
 
 
 def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: Ids, seed: int) -> ColdSplit:
@@ -78,11 +83,11 @@ def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: I
     for (user,), rows in (
         both.filter(is_cold_user & known).sort("user_id", "movie_id").group_by("user_id", maintain_order=True)
     ):
-        order = np.random.default_rng([seed, int(user)]).permutation(rows.height)
+        order = draws_of(int(user), seed).permutation(rows.height)
         shuffled.append(rows[order].with_row_index("place"))
     empty = both.clear().with_row_index("place")
     raters = pl.col("user_id").is_in(warm["user_id"].unique().to_list())
-    return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), pl.concat([empty, *shuffled]))
+    return ColdSplit(warm, movies, both.filter(is_cold_movie & raters), at_the_end(pl.concat([empty, *shuffled]), warm))
 
 
 def nearest_rated(split: ColdSplit, ids: Ids, vectors: Vectors) -> Ids:

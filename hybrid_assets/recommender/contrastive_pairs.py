@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.cold_start import drawn_ids
+from hybrid_assets.recommender.cold_start import drawn_ids, draws_of
 from hybrid_assets.recommender.towers import Ids
 
 Reading = Literal["notebook", "text"]
@@ -55,7 +55,7 @@ def contrastive_pairs(
     readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
     for (user,), rows in ratings.group_by("user_id", maintain_order=True):
         rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
-        generator = np.random.default_rng([seed, int(user)])
+        generator = draws_of(int(user), seed)
         pairs = _distinct_pairs(rated[stars >= liked], per_user, generator)
         if len(pairs) == 0:
             continue

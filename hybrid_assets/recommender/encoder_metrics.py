@@ -27,7 +27,8 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
     """For each user, how often a liked test movie scores above an unrated one that is as popular; chance is 0.5.
 
     Each liked test movie is compared with the NEGATIVES movies next to it in the order of train ratings that the user
-    rated neither in train nor in test; equal scores count half. So a space that only knows what is popular gets 0.5.
+    rated neither in train nor in test, as many before as after it: near either end fewer, at the end none. Equal scores
+    count half. So a space that only knows what is popular gets 0.5.
 
     Args:
         towers: profiles and embeddings.
@@ -36,7 +37,7 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
         threshold: a test rating of at least this is liked.
 
     Returns:
-        (users,) in [0, 1], of the users with a profile and a liked test movie that occurs in train.
+        (users,) in [0, 1], of the users with a profile and a liked test movie that occurs in train and is at no end.
     """
     pool = candidates(train)
     counts = np.bincount(pool.seen[1], minlength=len(pool.item_ids))
@@ -59,8 +60,8 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
         wins = []
         for item in positions(pool.item_ids, np.array(movies)):
             middle = int(np.searchsorted(at, place[item]))
-            start = min(max(0, middle - NEGATIVES // 2), max(0, len(unrated) - NEGATIVES))
-            others = scores[unrated[start : start + NEGATIVES]]
+            half = min(NEGATIVES // 2, middle, len(unrated) - middle)
+            others = scores[unrated[middle - half : middle + half]]
             if len(others):
                 wins.append(np.mean((scores[item] > others) + 0.5 * (scores[item] == others)))
         if wins:

@@ -91,12 +91,13 @@ def most_popular(fitted: Fitted) -> Solve:
 
 
 def ease(fitted: Fitted, *, threshold: float, regularisation: float, liked_only: bool, power: float) -> Solve:
-    """EASE's user vector is the row x of rating weights, or what gives the same scores in as many dimensions as users.
+    """EASE's user vector is the row x of rating weights, or what gives the same scores of unrated movies.
 
-    With fewer users than items the item vectors are x_i / (l P_ii) (models/ease.py, `by_users`), and from
-    x P = (x - x X' (K + l I)^-1 X) / l the score of a movie with x_i = 0 is that of the vector x X' (K + l I)^-1. Of
-    a training user this is the trained vector plus that user's own unit vector, which adds x_ui / (l P_ii): 0
-    wherever the user has not rated. So the scores of unrated movies are exactly the trained ones.
+    With fewer users than items the second half of the item vectors is x_i / (l P_ii) (models/ease.py, `by_users`), and
+    from x P = (x - x X' (K + l I)^-1 X) / l the score of a movie with x_i = 0 is that of x X' (K + l I)^-1 there. Of
+    a training user this is the trained half plus that user's own unit vector, which adds x_ui / (l P_ii): 0
+    wherever the user has not rated. So the scores of unrated movies are exactly the trained ones. Those of rated movies
+    lack x_ui (1 - 1 / (l P_ii)): the item vectors name x_ui for training users alone.
     """
     pair = fitted.pair
     by_users = len(pair.user_ids) < len(pair.item_ids)
@@ -104,14 +105,15 @@ def ease(fitted: Fitted, *, threshold: float, regularisation: float, liked_only:
         fitted.user_ids, fitted.item_ids, fitted.ratings, threshold=threshold, liked_only=liked_only, power=power
     )
     _same_order(pair, data.user_ids, data.item_ids)
-    inverse = pair.user_vectors.astype(np.float64) / -regularisation if by_users else None
+    users = len(pair.user_ids)
+    inverse = pair.user_vectors[:, users:].astype(np.float64) / -regularisation if by_users else None
 
     def solve(place: Ids, ratings: Ratings) -> Values:
         weights = rating_weights(ratings, threshold=threshold, liked_only=liked_only, power=power)
         if inverse is None:
             return _row(place, weights, pair)
         overlap = np.asarray(data.matrix[:, place] @ weights)
-        return np.asarray(overlap @ inverse)
+        return np.concatenate([np.zeros(users), overlap @ inverse])
 
     return solve
 

@@ -43,6 +43,19 @@ class NewcomerSystem(Protocol):
         ...
 
 
+def at_the_end(ratings: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """A new person's ratings as given at the last moment of the ratings that the models know, whenever that was.
+
+    Who comes gives a few ratings at once, now. Whoever stands for new people, to teach a ranker or to judge one, has
+    times of years ago, which tell what was there to be rated then: what nobody could know of who comes.
+
+    Args:
+        ratings: theirs; a column `timestamp` is not read.
+        known: `timestamp` of the ratings that the models were fitted on, at least one.
+    """
+    return ratings.with_columns(pl.lit(known["timestamp"].max(), pl.Int64).alias("timestamp"))
+
+
 @dataclass(frozen=True)
 class Arrivals:
     """What newcomers become vectors by.
@@ -77,7 +90,8 @@ def arrive(
     """
     owners, movies, stars = (ratings[column].to_numpy() for column in ("user_id", "movie_id", "rating"))
     users = first_appearance(owners)
-    own = [owners == user for user in users]
+    row = positions(users, owners)
+    own = np.split(np.argsort(row, kind="stable"), np.cumsum(np.bincount(row))[:-1])
     vectors = {
         name: np.stack([user_of(movies[rows], stars[rows]) for rows in own])
         for name, user_of in arrivals.folds_in.items()

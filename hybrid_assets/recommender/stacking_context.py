@@ -86,7 +86,9 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
     """
     stars = pl.col("rating").cast(pl.Float64)
     item_ids = first_appearance(ratings["movie_id"].to_numpy())
-    rated = ratings.select("user_id", "movie_id", "timestamp", stars).with_columns(
+    # compared before the cast: in float64 a rating of 0.7 is below 0.7
+    likes = (pl.col("rating") >= threshold).alias("liked")
+    rated = ratings.select("user_id", "movie_id", "timestamp", stars, likes).with_columns(
         (pl.col("rating") - pl.col("rating").mean().over("user_id")).alias("residual")
     )
     mean = rated["rating"].mean()
@@ -95,7 +97,7 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
         .join(
             rated.group_by("movie_id").agg(
                 pl.len().cast(pl.Float64).alias("ratings"),
-                (pl.col("rating") >= threshold).sum().cast(pl.Float64).alias("likes"),
+                pl.col("liked").sum().cast(pl.Float64).alias("likes"),
                 ((pl.col("rating").sum() + PRIOR_RATINGS * pl.lit(mean)) / (pl.len() + PRIOR_RATINGS)).alias("mean"),
                 (pl.col("residual").sum() / (pl.len() + PRIOR_RATINGS)).alias("residual"),
                 pl.col("rating").var(ddof=0).alias("spread"),
@@ -153,11 +155,16 @@ def context_features(
     )
     stars = pl.col("rating").cast(pl.Float64)
     own = pl.DataFrame({"user_id": pool.user_ids}).join(
-        ratings.with_columns(stars, year.alias("year"), popularity.log1p().alias("popularity"))
+        ratings.with_columns(
+            stars,
+            (pl.col("rating") >= films.threshold).alias("liked"),
+            year.alias("year"),
+            popularity.log1p().alias("popularity"),
+        )
         .group_by("user_id")
         .agg(
             pl.len().cast(pl.Float64).alias("user_ratings"),
-            (pl.col("rating") >= films.threshold).mean().alias("user_liked"),
+            pl.col("liked").mean().alias("user_liked"),
             pl.col("rating").mean().alias("user_mean"),
             pl.col("rating").std(ddof=0).alias("user_spread"),
             ((pl.col("timestamp").max() - pl.col("timestamp").min()) / 86400).alias("user_days"),
@@ -208,7 +215,7 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
 
     Entry (j, i) = sum over users of exp(-d / SEQUENCE_DECAY) / (n_j^a n_i^b), d <= SEQUENCE_LAGS how many ratings i and
     j are apart in the order of the user's, n the item's ratings plus PRIOR_RATINGS, (a, b) = SEQUENCE_POWERS. Of
-    equally old ratings the given order counts.
+    equally old ratings the given order counts; who rated everything at one time has no order, and is left out.
 
     Args:
         users: (n,) user index of each rating.
@@ -218,8 +225,11 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
     """
     from scipy.sparse import csr_matrix, diags
 
+    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
     order = np.lexsort((times, users))
-    users, items = users[order], items[order]
+    users, items, times = users[order], items[order], times[order]
+    in_order = np.isin(users, users[1:][(np.diff(users) == 0) & (np.diff(times) > 0)])
+    users, items = users[in_order], items[in_order]
     pairs = []
     for lag in range(1, min(SEQUENCE_LAGS, len(users) - 1) + 1):
         same = users[lag:] == users[:-lag]
@@ -229,6 +239,5 @@ def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "c
         return csr_matrix((item_count, item_count))
     first, second, weights = (np.concatenate(column) for column in zip(*pairs, strict=True))
     near = csr_matrix((weights, (first, second)), shape=(item_count, item_count))
-    ratings = np.bincount(items, minlength=item_count) + PRIOR_RATINGS
     of_rated, of_candidate = (diags(ratings**-power) for power in SEQUENCE_POWERS)
     return csr_matrix(of_rated @ (near + near.T) @ of_candidate)

@@ -8,7 +8,7 @@ import polars as pl
 
 from hybrid_assets.recommender.contrastive_pairs import Reading
 from hybrid_assets.recommender.tables import fold_of
-from hybrid_assets.recommender.towers import TowerPair, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, positions
 from hybrid_assets.recommender.tuning import TuningData, Validation
 
 # Which of the paper's readings each loss learns from.
@@ -33,8 +33,9 @@ def tuning_data(
     loss: str,
     liked: float,
     towers: TowerPair | None,
+    cold: Ids,
 ) -> TuningData:
-    """What an encoder learns from, of the part of train without validation.
+    """What an encoder learns from, of the part of train without validation, and never from a cold movie.
 
     Args:
         documents: `movie_id`, `document`.
@@ -43,12 +44,17 @@ def tuning_data(
         loss: decides which reading of the pairs is taken.
         liked: a rating of at least this is liked.
         towers: a model fitted on train without validation, for the loss `alignment`.
+        cold: movies that nothing may be learnt from.
+
+    Raises:
+        ValueError: a pair holds a cold movie.
     """
     movie_ids = documents["movie_id"].to_numpy()
     chosen = pairs.filter(pl.col("reading") == READING_OF[loss])
     likes = fold_of(train, "fit").filter(pl.col("rating") >= liked)
     user_ids = np.unique(likes["user_id"].to_numpy())
-    return TuningData(
+    learnt = None if towers is None else ~np.isin(towers.item_ids, cold)
+    data = TuningData(
         documents=documents["document"].to_list(),
         users=positions(user_ids, chosen["user_id"].to_numpy()),
         anchors=positions(movie_ids, chosen["anchor_id"].to_numpy()),
@@ -56,9 +62,14 @@ def tuning_data(
         labels=chosen["label"].to_numpy().astype(np.int64),
         liked_users=positions(user_ids, likes["user_id"].to_numpy()),
         liked_movies=positions(movie_ids, likes["movie_id"].to_numpy()),
-        factor_movies=None if towers is None else positions(movie_ids, towers.item_ids),
-        factors=None if towers is None else towers.item_vectors,
+        factor_movies=None if towers is None else positions(movie_ids, towers.item_ids[learnt]),
+        factors=None if towers is None else towers.item_vectors[learnt],
     )
+    learnt_from = [data.anchors, data.others, *([] if data.factor_movies is None else [data.factor_movies])]
+    leaked = np.intersect1d(movie_ids[np.concatenate(learnt_from)], cold)
+    if len(leaked):
+        raise ValueError(f"{len(leaked)} cold movies would be learnt from, the first {leaked[0]}")
+    return data
 
 
 def validation_likes(

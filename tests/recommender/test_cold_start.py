@@ -128,3 +128,19 @@ def test_intervals_hold_the_mean_and_nobody_has_none():
     assert found["recall"] == found["recall_low"] == found["recall_high"] == 0
     nobody = with_intervals({"ndcg": np.empty(0)}, resamples=200, confidence=0.9, seed=0)
     assert nobody == {"ndcg": None, "ndcg_low": None, "ndcg_high": None, "users": 0}
+
+
+def test_ratings_of_new_people_are_given_at_the_last_moment_that_the_models_know():
+    train, test = (table.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64)) for table in tables())
+    cold = cold_split(train, test, users=COLD_USERS, movies=COLD_MOVIES, seed=7)
+    assert cold.of_users["timestamp"].unique().to_list() == [cold.warm["timestamp"].max()]
+    assert cold.of_movies["timestamp"].n_unique() > 1
+
+
+def test_ids_may_be_negative_and_change_no_draw_of_the_others():
+    ids = np.array([-(2**63), -5, -1, *range(1000)])
+    drawn = drawn_ids(ids, 0.3, 5)
+    assert drawn[drawn >= 0].tolist() == drawn_ids(np.arange(1000), 0.3, 5).tolist()
+    train, test = (table.with_columns(pl.col("user_id") - 102) for table in tables())
+    cold = cold_split(train, test, users=np.array([-2, -1, 0, 1]), movies=COLD_MOVIES, seed=7)
+    assert set(cold.of_users["user_id"]) == {-2, -1, 0, 1}

@@ -54,7 +54,7 @@ def test_nothing_that_is_held_out_is_known(split):
     assert pairs.filter(reading="text")["label"].mean() == 0.5
 
 
-def test_ml_latest_small_has_about_the_6000_pairs_of_protocol_md(ml_latest_small):
+def test_ml_latest_small_has_about_6000_pairs(ml_latest_small):
     train, _ = split_ratings(read_ratings(find_table(ml_latest_small, "ratings")), **SPLIT)
     pairs = pairs_of(train.filter(~pl.col("validation"))).filter(reading="notebook")
     assert pairs.height == pytest.approx(6000, rel=0.05)
@@ -114,3 +114,9 @@ def test_a_negative_has_its_positives_anchor_and_a_movie_that_the_user_did_not_l
     assert negative.select("user_id", "anchor_id").equals(positive.select("user_id", "anchor_id"))
     of_negatives = {stars.get(pair) for pair in negative.select("user_id", "other_id").iter_rows()}
     assert of_negatives <= {None, 1.0}, "unseen or disliked"
+
+
+def test_a_users_id_may_be_negative():
+    ratings = pl.DataFrame({"user_id": [-3] * 3, "movie_id": [1, 2, 3], "rating": [5.0] * 3})
+    table = contrastive_pairs(ratings, liked=4.0, disliked=2.5, per_user=10, most=100, seed=1)
+    assert table.filter(pl.col("reading") == "notebook").height == 3

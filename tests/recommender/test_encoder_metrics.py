@@ -76,3 +76,14 @@ def test_a_new_movie_changes_nothing_about_which_others_are_cold():
     more = cold_movies(np.arange(1200), 0.1, 42)
     assert more[more < 1000].tolist() == cold.tolist()
     assert cold_movies(np.arange(1000), 0.0, 42).size == 0
+
+
+def test_knowing_only_what_is_popular_is_worth_chance_for_who_likes_the_most_popular():
+    counts = np.arange(1, 41)  # of train ratings, another of each movie
+    train = rows(*((user, movie, 4.0) for movie, count in enumerate(counts) for user in range(1000, 1000 + count)))
+    popular = TowerPair(
+        np.arange(40), np.ones((40, 1), dtype=np.float32), np.arange(40), counts[:, None].astype(np.float32)
+    )
+    # each likes one movie: user 0 the least popular, user 39 the most popular, which nothing can be compared with
+    found = popularity_matched_auc(popular, train, rows(*((user, user, 5.0) for user in range(40))), 4.0)
+    assert found.tolist() == [0.5] * 38

@@ -172,3 +172,13 @@ def test_one_rating_whatever_it_is_gives_a_list_no_longer_than_the_candidates():
         assert len(listed) == 7
         assert movie not in listed
         assert np.isfinite(ranking.scores[0, :7]).all()
+
+
+def test_those_who_teach_come_at_the_last_moment_that_the_models_know():
+    ratings = tastes()
+    taught = taught_by_newcomers(ratings)
+    last = leave_out(ratings, 0.4, 0).warm["timestamp"].max()
+    assert taught["context.user_days"].unique().to_list() == [0.0]
+    films = taught.filter(pl.col("context.year").is_not_nan())
+    born = 1970 + last / (365.25 * 86400) - films["context.year"]
+    np.testing.assert_allclose(films["context.age_at_last"], born, atol=1e-3)

@@ -208,18 +208,20 @@ def test_both_forms_of_ease_give_the_scores_of_the_papers_listing(users, items):
     expected = inverse / (-np.diag(inverse))
     expected[diagonal] = 0
     scores = weights @ expected
-    unrated = weights == 0
     for form in (by_items, by_users):
         user_vectors, item_vectors = form(weights, regularisation)
-        np.testing.assert_allclose((user_vectors @ item_vectors.T)[unrated], scores[unrated], atol=1e-12)
+        # of rated movies too
+        np.testing.assert_allclose(user_vectors @ item_vectors.T, scores, atol=1e-12)
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_ease_takes_the_smaller_form(swap):
+def test_ease_inverts_the_smaller_matrix(swap):
     users, items, ratings = two_tastes()
     if swap:
         users, items = items, users
-    assert MODELS["ease"](users, items, ratings).user_vectors.shape[1] == 20
+    vectors = MODELS["ease"](users, items, ratings).user_vectors
+    assert vectors.shape[1] == (2 * 20 if swap else 20)
+    assert np.array_equal(vectors[:, :20], np.eye(20)) == swap
 
 
 def test_a_regularisation_that_is_lost_in_rounding_is_refused():
@@ -349,3 +351,18 @@ def test_a_descent_on_two_threads_gives_the_same_bytes(model):
     finally:
         torch.set_num_threads(threads)
     assert first.item_vectors.tobytes() == second.item_vectors.tobytes()
+
+
+@pytest.mark.parametrize("model", [sasrec, bert4rec])
+def test_a_model_of_sequences_refuses_ratings_without_times(model):
+    users, items, ratings = two_tastes()
+    settings = QUICK[model.__name__].keywords
+    with pytest.raises(ValueError, match="all 586 have the timestamp 0; bring a timestamp column, or take another"):
+        model(users, items, ratings, timestamps=np.zeros(len(users), dtype=np.int64), **settings)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.7, 4.1])
+def test_a_rating_of_the_threshold_is_liked_whether_or_not_binary_numbers_can_say_it(threshold):
+    rated = np.array([threshold], dtype=np.float32)
+    assert interactions(np.array([1]), np.array([5]), rated, threshold=threshold, liked_only=True, power=0.0).matrix.nnz
+    assert pl.Series(rated).to_frame("rating").filter(pl.col("rating") >= threshold).height, "as the tables say"

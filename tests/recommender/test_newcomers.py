@@ -1,12 +1,14 @@
 """Lists for newcomers: the ones they would have as users."""
 
+import tracemalloc
+
 import numpy as np
 import polars as pl
 import pytest
 from test_models import MODELS, two_tastes
 
 from hybrid_assets.recommender.fold_in import Fitted, fold_in
-from hybrid_assets.recommender.newcomers import newcomer_system, reordered
+from hybrid_assets.recommender.newcomers import Arrivals, arrive, newcomer_system, reordered
 from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import Ranking, rank
 from hybrid_assets.recommender.systems import candidates, system_branches
@@ -112,3 +114,23 @@ def test_lists_are_cut_after_they_are_put_into_another_order():
     ranking, _ = reordered(loaded(), turned, 5)(own, 2)
     assert ranking.items.tolist() == [plain.items[0, :-3:-1].tolist()]
     assert ranking.branch_parts["text"].tolist() == [plain.branch_parts["text"][0, :-3:-1].tolist()]
+
+
+def test_many_newcomers_arrive_in_memory_for_each_of_their_ratings_once():
+    newcomers = 3000
+    ratings = pl.DataFrame(
+        {"user_id": np.tile(np.arange(newcomers), 2), "movie_id": [500] * newcomers + [501] * newcomers, "rating": 5.0}
+    )
+
+    def user_of(movies, stars):
+        assert movies.tolist() == [500, 501], "in the order of the rows"
+        return np.zeros(1, dtype=np.float32)
+
+    tracemalloc.start()
+    try:
+        vectors, pool = arrive(Arrivals(MOVIES, {"nothing": user_of}, {}, "liked", 4.0), ratings)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(vectors["nothing"]) == len(pool.user_ids) == newcomers
+    assert peak < newcomers * 2 * newcomers / 4, "a mask of all ratings for each would be four times this"

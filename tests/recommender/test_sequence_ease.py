@@ -5,6 +5,7 @@ from test_models import two_tastes
 
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
+from hybrid_assets.recommender.towers import positions
 
 in_order = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 20}
 
@@ -60,3 +61,41 @@ def test_sequence_ease_scores_the_most_rated_movies_and_no_others():
         **in_order | {"most_movies": 2},
     )
     assert pair.item_ids[pair.item_vectors.any(axis=1)].tolist() == [5, 6]
+
+
+def test_sequence_ease_without_times_is_ease_and_rows_in_another_order_change_nothing():
+    users, items, ratings = two_tastes()
+    known = {"regularisation": 50.0, "decay": 2.0, **in_order}
+    never = np.zeros(len(users), dtype=np.int64)
+    without = sequence_ease(users, items, ratings, timestamps=never, **known)
+    plain = ease(users, items, ratings, threshold=4.0, regularisation=50.0, liked_only=False, power=1.0)
+    scores, expected = (pair.user_vectors @ pair.item_vectors.T for pair in (without, plain))
+    np.testing.assert_allclose(scores, expected, atol=1e-4)
+    # several ratings a moment, as where a page of movies is rated at once
+    times = np.random.default_rng(1).integers(4, size=len(users))
+    tied = sequence_ease(users, items, ratings, timestamps=times, **known)
+    turned = sequence_ease(users[::-1], items[::-1], ratings[::-1], timestamps=times[::-1], **known)
+    place = positions(turned.item_ids, tied.item_ids)
+    of_users = positions(turned.user_ids, tied.user_ids)
+    np.testing.assert_allclose(
+        tied.user_vectors @ tied.item_vectors.T,
+        (turned.user_vectors @ turned.item_vectors.T)[of_users][:, place],
+        atol=1e-4,
+    )
+
+
+def test_equal_times_share_the_mean_of_their_places():
+    # 7 and 8 at one moment, then 9: places 0.5, 0.5 and 2
+    pair = sequence_ease(
+        np.array([1, 1, 1]),
+        np.array([7, 8, 9]),
+        np.full(3, 4.0, np.float32),
+        timestamps=np.array([10, 10, 20]),
+        regularisation=0.5,
+        decay=2.0,
+        **in_order,
+    )
+    e = np.exp(-1.5 / 2)
+    inverse = np.linalg.inv(np.array([[1, 1, e], [1, 1, e], [e, e, 1]]) + 0.5 * np.eye(3))
+    weights = np.eye(3) - inverse / np.diag(inverse)
+    np.testing.assert_allclose(pair.user_vectors @ pair.item_vectors.T, [weights.sum(axis=0)], rtol=1e-4)

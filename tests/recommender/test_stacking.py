@@ -21,7 +21,9 @@ from hybrid_assets.recommender.stacking_context import (
     CONTEXT,
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
+    context_features,
     film_years,
+    films_of,
     in_sequence,
 )
 from hybrid_assets.recommender.stacking_features import (
@@ -342,3 +344,23 @@ def test_content_is_the_cosine_without_the_common_direction():
 def test_years_are_read_from_titles():
     movies = pl.DataFrame({"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None]})
     assert film_years(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
+
+
+def test_who_rated_everything_at_one_time_tells_nothing_of_an_order():
+    users, items = np.array([0, 0, 0, 1, 1]), np.array([2, 0, 1, 1, 0])
+    assert in_sequence(users, items, np.zeros(5, dtype=np.int64), 4).nnz == 0
+    near = in_sequence(users, items, np.array([7, 7, 7, 5, 6]), 4).toarray()
+    (a, b), n = SEQUENCE_POWERS, np.array([2, 2, 1, 0]) + 5.0
+    counts = np.zeros((4, 4))
+    counts[0, 1] = counts[1, 0] = np.exp(-1 / SEQUENCE_DECAY)
+    np.testing.assert_allclose(near, counts / np.outer(n**a, n**b))
+
+
+def test_a_rating_of_the_threshold_is_liked_by_user_and_film():
+    ratings = pl.DataFrame(
+        {"user_id": [1], "movie_id": [5], "rating": [0.7], "timestamp": [9]}, schema_overrides={"rating": pl.Float32}
+    )
+    films = films_of(ratings, years(ratings), 0.7)
+    pool = candidates(ratings)
+    found = context_features(films, ratings, pool)(np.array([0]), np.array([0]))
+    assert found["context.likes"].tolist() == found["context.user_liked"].tolist() == [1.0]

@@ -1,4 +1,4 @@
-"""EASE: the item-item model with a closed form, as a tower pair of min(users, items) dimensions.
+"""EASE: the item-item model with a closed form, as a tower pair of items or 2 x users dimensions.
 
 Belongs here: both forms of the closed form. Does not: models that are trained step by step.
 """
@@ -32,8 +32,8 @@ def ease(
 
     B = I - P diag(P)^-1, P = (X'X + l I)^-1 minimises |X - X B|^2 + l |B|^2 subject to diag(B) = 0.
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv 1905.03375), equation 8,
-    over weighted ratings (interactions.py). Scores of unrated movies are exact. Where there are fewer users than
-    items, the score of a rated movie lacks its own x_ui, which no ranking sees.
+    over weighted ratings (interactions.py). Exact for all movies, rated ones too: `notebook` scales by them, and a new
+    movie borrows their vectors.
 
     Args:
         user_ids: (n,) user of each rating.
@@ -95,14 +95,16 @@ def by_items(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:
 
 
 def by_users(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:
-    """The same scores of unrated movies in as many dimensions as users: (users, users) and (items, users).
+    """The same scores in 2 x users dimensions: (users, 2 users) and (items, 2 users).
 
     With K = X X', the push-through identity X P = (K + l I)^-1 X and Woodbury's
-    l P_ii = 1 - x_i' (K + l I)^-1 x_i give, wherever x_ui = 0,
-    (X B)_ui = -[(K + l I)^-1 X]_ui / P_ii, a product of a row of -l (K + l I)^-1 and the column x_i / (l P_ii).
+    l P_ii = 1 - x_i' (K + l I)^-1 x_i give
+    (X B)_ui = x_ui - [(K + l I)^-1 X]_ui / P_ii. The second term, all there is where a movie is unrated, is the product
+    of a row of -l (K + l I)^-1 and the column x_i / (l P_ii): the second half of the dimensions. The first half, u's
+    unit vector and the column x_i, adds x_ui. They are kept apart for fold-in, which has no row of X to name.
     """
     inverse = regularised_inverse(weights @ weights.T, regularisation)
     scaled_diagonal = 1.0 - np.einsum("ui,ui->i", weights, inverse @ weights)
-    user_vectors: Matrix = -regularisation * inverse
-    item_vectors: Matrix = (weights / scaled_diagonal).T
+    user_vectors: Matrix = np.hstack([np.eye(len(weights)), -regularisation * inverse])
+    item_vectors: Matrix = np.vstack([weights, weights / scaled_diagonal]).T
     return user_vectors, item_vectors

@@ -96,4 +96,5 @@ def rating_weights(ratings: Ratings, *, threshold: float, liked_only: bool, powe
         )
     values = ratings.astype(np.float64)
     weights = (values.clip(min=0.0) / threshold) ** power if power > 0 else np.ones(len(values))
-    return np.where(values >= threshold, weights, 0.0) if liked_only else weights
+    # in float32, as everywhere: a rating of 0.7 is one of at least 0.7
+    return np.where(ratings >= np.float32(threshold), weights, 0.0) if liked_only else weights

@@ -11,6 +11,8 @@ from hybrid_assets.recommender.models.interactions import Ratings, check_ratings
 from hybrid_assets.recommender.models.sequences import Index
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
 
+Values = npt.NDArray[np.float64]
+
 
 def sequence_ease(
     user_ids: Ids,
@@ -28,10 +30,11 @@ def sequence_ease(
     """Score of a movie = sum over the user's ratings x_uj B_ji; two movies count together as they were rated close.
 
     B = I - P diag(P)^-1, P = (G + l I)^-1, G_ij = sum over users x_ui x_uj exp(-|p_ui - p_uj| / decay), with p the
-    place of a rating in the user's order of time, by row where times are equal. With an infinite decay G is X'X and
-    this is EASE. G is positive semi-definite: so are X'X and the kernel, and so is their product entry by entry
-    (Schur). All but the `most_movies` most rated have the zero vector: the inverse costs the cube of their number.
-    The order among train ratings is used, and nothing of what was held out between them.
+    place of a rating in the order of time among the user's ratings of scored movies, the mean of their places where
+    times are equal. With an infinite decay, or where all times are equal, G is X'X and this is EASE. G is positive
+    semi-definite: so are X'X and the kernel, and so is their product entry by entry (Schur). All but the `most_movies`
+    most rated have the zero vector: the inverse costs the cube of their number. The order among train ratings is used,
+    and nothing of what was held out between them.
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv 1905.03375), equation 8,
     with that G in place of X'X.
 
@@ -63,7 +66,8 @@ def sequence_ease(
     place = positions(kept, column)
     order = np.lexsort((timestamps, row))
     order = order[place[order] >= 0]
-    gram = _gram(row[order], place[order], weights[order], len(kept), decay)
+    when = _places(row[order], timestamps[order])
+    gram = _gram(row[order], place[order], weights[order], when, len(kept), decay)
     inverse = regularised_inverse(gram, regularisation)
     # row j of the product below is column j of I - P diag(P)^-1, as P is symmetric
     towers = -inverse / np.diag(inverse)[:, None]
@@ -80,12 +84,19 @@ def most_rated(items: Index, most: int) -> Index:
     return np.sort(np.argsort(-np.bincount(items), kind="stable")[:most])
 
 
-def _gram(users: Index, items: Index, weights: npt.NDArray[np.float64], item_count: int, decay: float) -> Vectors:
-    """G of `sequence_ease`, (items, items), of ratings that stand by user and time."""
+def _places(users: Index, times: Ids) -> Values:
+    """Place of each of some ratings that stand by user and time, equal ones at the mean of their places: (n,)."""
+    first = np.flatnonzero(np.append(True, (np.diff(users) != 0) | (np.diff(times) != 0)))
+    count = np.diff(np.append(first, len(users)))
+    return np.repeat(first + (count - 1) / 2, count)
+
+
+def _gram(users: Index, items: Index, weights: Values, places: Values, item_count: int, decay: float) -> Vectors:
+    """G of `sequence_ease`, (items, items), of ratings that stand by user."""
     gram: Vectors = np.zeros((item_count, item_count), dtype=np.float32)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
     for start, stop in zip(starts, np.append(starts[1:], len(users)), strict=True):
-        place = np.arange(stop - start, dtype=np.float32)
+        place = (places[start:stop] - start).astype(np.float32)
         near = np.exp(-np.abs(place[:, None] - place) / np.float32(decay))
         own, weight = items[start:stop], weights[start:stop].astype(np.float32)
         gram[np.ix_(own, own)] += near * np.outer(weight, weight)

@@ -50,9 +50,14 @@ def time_ordered(user_ids: Ids, item_ids: Ids, ratings: Ratings, timestamps: Ids
         timestamps: (n,) when, in Unix seconds.
 
     Raises:
-        ValueError: there is no rating, or one is not finite.
+        ValueError: there is no rating, one is not finite, or all were given at one time.
     """
     check_ratings(ratings)
+    if len(timestamps) > 1 and (timestamps == timestamps[0]).all():
+        raise ValueError(
+            f"a model of sequences reads ratings in the order of time, and all {len(timestamps):,} have the timestamp "
+            f"{timestamps[0]}; bring a timestamp column, or take another model"
+        )
     users, items = first_appearance(user_ids), first_appearance(item_ids)
     rows = positions(users, user_ids)
     order = np.lexsort((timestamps, rows))  # stable: equal ones stay in row order

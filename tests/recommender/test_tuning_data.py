@@ -1,0 +1,32 @@
+"""What fine-tuning takes: nothing of cold movies, whatever the loss."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.tuning_data import tuning_data
+
+DOCUMENTS = pl.DataFrame({"movie_id": [40, 10, 30, 20], "document": ["d", "a", "c", "b"]})
+PAIRS = pl.DataFrame(
+    {"reading": ["notebook"], "user_id": [1], "anchor_id": [10], "other_id": [30], "label": [1]},
+    schema_overrides={"label": pl.Int8},
+)
+TRAIN = pl.DataFrame({"user_id": [1, 1], "movie_id": [10, 30], "rating": [5.0, 4.0], "validation": [False, False]})
+FACTORS = np.arange(6, dtype=np.float32).reshape(3, 2)
+TOWERS = TowerPair(np.array([1]), np.ones((1, 2), dtype=np.float32), np.array([10, 20, 30]), FACTORS)
+
+
+def data(cold, towers=TOWERS):
+    return tuning_data(DOCUMENTS, PAIRS, TRAIN, loss="alignment", liked=4.0, towers=towers, cold=np.array(cold))
+
+
+def test_alignment_learns_from_no_factors_of_cold_movies():
+    found = data([20, 99])
+    assert DOCUMENTS["movie_id"].to_numpy()[found.factor_movies].tolist() == [10, 30]
+    assert found.factors.tolist() == FACTORS[[0, 2]].tolist()
+
+
+def test_a_cold_movie_in_a_pair_is_refused():
+    with pytest.raises(ValueError, match="1 cold movies would be learnt from, the first 30"):
+        data([30], towers=None)
