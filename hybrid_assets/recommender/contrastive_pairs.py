@@ -53,6 +53,7 @@ def contrastive_pairs(
     """
     movies = np.unique(ratings["movie_id"].to_numpy())
     readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
+    count = 0
     for (user,), rows in ratings.group_by("user_id", maintain_order=True):
         rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
         generator = draws_of(int(user), seed)
@@ -60,21 +61,21 @@ def contrastive_pairs(
         if len(pairs) == 0:
             continue
         negatives = _negatives(pairs[:, 0], rated, rated[stars <= disliked], movies, generator)
-        positive = _pair_table(int(user), pairs, 1)
+        positive = _pair_table(int(user), pairs, 1, count)
         readings["notebook"].append(positive)
-        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0)]))
+        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0, count)]))
+        count += len(pairs)
     if not readings["notebook"]:
         raise ValueError(
             f"no user rated two movies {liked:g} or more in train, so there is no pair to learn from; lower "
             "evaluation.relevance_threshold, or bring more ratings"
         )
-    kept = _kept_positives(sum(len(part) for part in readings["notebook"]), most, seed)
-    tables = []
-    for reading, parts in readings.items():
-        table = pl.concat(parts)
-        # in the reading `text`, the negative drawn for a positive goes where the positive goes
-        place = pl.int_range(pl.len()).over("label")
-        tables.append(table.filter(place.is_in(kept.tolist())).select(pl.lit(reading).alias("reading"), pl.all()))
+    # in the reading `text`, the negative drawn for a positive goes where the positive goes
+    is_kept = pl.col("pair").is_in(_kept_positives(count, most, seed).tolist())
+    tables = [
+        pl.concat(parts).filter(is_kept).select(pl.lit(reading).alias("reading"), pl.exclude("pair"))
+        for reading, parts in readings.items()
+    ]
     return pl.concat(tables).cast(PAIR_SCHEMA)  # type: ignore[arg-type]
 
 
@@ -129,9 +130,11 @@ def _negatives(anchors: Ids, rated: Ids, disliked: Ids, movies: Ids, generator: 
     return np.stack([anchors, others], axis=1)
 
 
-def _pair_table(user: int, pairs: Ids, label: int) -> pl.DataFrame:
-    return pl.DataFrame({"anchor_id": pairs[:, 0], "other_id": pairs[:, 1]}).select(
-        pl.lit(user).alias("user_id"), "anchor_id", "other_id", pl.lit(label).alias("label")
+def _pair_table(user: int, pairs: Ids, label: int, first: int) -> pl.DataFrame:
+    """A user's pairs of a label, numbered from `first` on."""
+    numbers = np.arange(first, first + len(pairs))
+    return pl.DataFrame({"anchor_id": pairs[:, 0], "other_id": pairs[:, 1], "pair": numbers}).select(
+        pl.lit(user).alias("user_id"), "anchor_id", "other_id", pl.lit(label).alias("label"), "pair"
     )
 
 

@@ -106,11 +106,14 @@ def test_pairs_are_distinct_and_of_two_movies(movies, per_user, seed):
     st.integers(1, 20),
 )
 def test_a_negative_has_its_positives_anchor_and_a_movie_that_the_user_did_not_like(stars, seed, most):
-    """Movies 10 and 11 are liked by user 1, so that there is a pair, and 17 by user 4 alone: unseen by all others."""
-    stars |= {(1, 10): 5.0, (1, 11): 5.0, (4, 17): 5.0}
+    """Movies 10 and 11 are liked by user 1, so that there is a pair; user 5 likes all movies: no negative."""
+    stars |= {(1, 10): 5.0, (1, 11): 5.0} | {(5, movie): 5.0 for movie in range(10, 17)}
     ratings = rows(*((user, movie, rating) for (user, movie), rating in stars.items()))
     pairs = pairs_of(ratings, seed=seed, most=most).filter(reading="text")
-    positive, negative = (pairs.filter(label=label) for label in (1, 0))
+    has_negatives = {user for user in (1, 2, 3) if any((user, movie) not in stars for movie in range(10, 17))}
+    has_negatives |= {user for (user, _), rating in stars.items() if rating == 1.0}
+    positive, negative = (pairs.filter(pl.col("label") == label) for label in (1, 0))
+    positive = positive.filter(pl.col("user_id").is_in(has_negatives))
     assert negative.select("user_id", "anchor_id").equals(positive.select("user_id", "anchor_id"))
     of_negatives = {stars.get(pair) for pair in negative.select("user_id", "other_id").iter_rows()}
     assert of_negatives <= {None, 1.0}, "unseen or disliked"
