@@ -121,13 +121,6 @@ class SystemSettings(Settings):
         """How it learns, if it does."""
         return self.stacker or StackerSettings()
 
-    @property
-    def kind(self) -> Literal["hybrid", "collaborative", "content"]:
-        """What it is made of: models and encoders, models alone, or encoders alone."""
-        if self.model_names and self.needed_encoders:
-            return "hybrid"
-        return "collaborative" if self.model_names else "content"
-
     @model_validator(mode="after")
     def _branches_fit_the_fusion(self) -> "SystemSettings":
         if (self.model and self.models) or (self.encoder and self.encoders):

@@ -31,7 +31,7 @@ COLUMNS = {
 def comparison_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The comparisons."""
     evaluation = catalog.evaluation
-    kinds = {name: system.kind for name, system in catalog.systems.items()}
+    kinds = {name: catalog.kind_of(system) for name, system in catalog.systems.items()}
 
     @incremental_asset(
         key="comparisons",
