@@ -199,7 +199,8 @@ def outdated(
         upstream = next(filter(None, map(why, recipe.inputs.values())), "")
         if upstream:
             return upstream
-        tables = {name: store.scan(recipe.inputs[name]) for name in recipe.parts if stamps(recipe.inputs[name])}
+        in_part = {name: source for name, source in recipe.inputs.items() if name in recipe.parts and stamps(source)}
+        tables = {name: store.scan(source) for name, source in in_part.items()}
         here = input_versions(recipe, tables, data_version)
         as_it_was = {name: version for name, version in stamp.inputs.items() if lies_outside(name)}
         found = changes(recipe, stamp, here | as_it_was)
