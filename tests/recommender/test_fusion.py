@@ -58,7 +58,7 @@ def test_the_best_weights_are_found_one_branch_at_a_time():
 
 
 def test_a_branch_is_weighed_again_when_another_ones_weight_has_changed():
-    """Best is 2 w1 - |w0 - w1|: at w1 = 1 that wants w0 = 1, then it wants w1 = 2, and of that, a round later, w0 = 2."""
+    """Best is 2 w1 - |w0 - w1|: at w1 = 1 that wants w0 = 1, then it wants w1 = 2, and of that, later, w0 = 2."""
     quality = of_each(lambda w: 2 * w[1] - abs(w[0] - w[1]))
     assert best_weights(quality, 2)[0] == (2.0, 2.0)
 
