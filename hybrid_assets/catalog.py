@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings, VbprSettings
 from hybrid_assets.settings import Name, Settings, Share
@@ -47,6 +48,11 @@ class FolderSettings(Settings):
     def _range_ascends(self) -> "FolderSettings":
         if self.rating_range[0] >= self.rating_range[1]:
             raise ValueError("rating_range must be [lowest, highest]")
+        return self
+
+    @model_validator(mode="after")
+    def _each_field_has_a_column_of_its_own(self) -> "FolderSettings":
+        check_columns(self.columns)
         return self
 
 

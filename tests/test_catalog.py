@@ -139,6 +139,14 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
         ("[folder]\npath = '/x'\nrating_range = [5, 1]", "rating_range must be [lowest, highest]"),
+        (
+            "[folder]\npath = '/x'\ncolumns = { timestamp = 'rating' }",
+            'folder: columns: "rating" cannot be both rating and timestamp',
+        ),
+        (
+            "[folder]\npath = '/x'\ncolumns = { userid = 'customer' }",
+            'folder: columns: unknown field "userid". Did you mean "user_id"?',
+        ),
         ("[automation]\nwatch_second = 3", "did you mean 'watch_seconds'?"),
         ("[systems.published]\nmodle = 'pmf'", "systems.published.modle: unknown setting; did you mean 'model'?"),
         ("[evaluation]\nrelevance_threshold = nan", "relevance_threshold: Input should be a finite number"),

@@ -57,6 +57,23 @@ OWN_RATINGS = (MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING)
 _NAMES = tuple(dict.fromkeys(field.name for field in (*RATINGS, *MOVIES, *TAGS)))
 
 
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Raise BadInput for an unknown field among `columns` (our name -> theirs), and for one column for two fields."""
+    for key in columns:
+        if key not in _NAMES:
+            near = difflib.get_close_matches(key, _NAMES, n=1)
+            meant = f' Did you mean "{near[0]}"?' if near else ""
+            raise BadInput(f'columns: unknown field "{key}".{meant} The fields are {", ".join(_NAMES)}.')
+    for table in (RATINGS, MOVIES, TAGS):
+        fields: dict[str, str] = {}
+        for field in table:
+            column = columns.get(field.name, field.movielens)
+            if column in fields:
+                both = f"{fields[column]} and {field.name}"
+                raise BadInput(f'columns: "{column}" cannot be both {both}. Say which column each of them is.')
+            fields[column] = field.name
+
+
 def column_names(
     path: Path, present: Sequence[str], fields: Sequence[Field], columns: Mapping[str, str]
 ) -> dict[str, str]:
@@ -64,13 +81,11 @@ def column_names(
 
     `present` are the columns of the file, `columns` what the user mapped (our name -> theirs).
 
-    Raises BadInput for an unknown key of `columns`, a column that is missing, and one that is there twice. A
-    column with a default may be absent only if the user did not name it and nothing there looks like it: a
+    Raises BadInput for what check_columns refuses, a column that is missing, and one that is there twice. A column
+    with a default may be absent only if the user did not name it and nothing there looks like it: a
     misspelt `timestmp` must not quietly turn every time into 0.
     """
-    for key in columns:
-        if key not in _NAMES:
-            raise BadInput(f'columns: unknown field "{key}". The fields are {", ".join(_NAMES)}.')
+    check_columns(columns)
     found = {}
     for field in fields:
         column = columns.get(field.name, field.movielens)

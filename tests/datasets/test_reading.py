@@ -211,6 +211,18 @@ def test_an_unknown_field_among_the_columns_is_refused(tmp_path):
         read_ratings(tmp_path / "ratings.csv", {"userid": "userId"})
 
 
+def test_one_column_for_two_fields_is_refused(tmp_path):
+    (tmp_path / "tags.csv").write_bytes(CLEAN["tags"])
+    with pytest.raises(BadInput, match='"tag" cannot be both tag and timestamp'):
+        read_tags(tmp_path / "tags.csv", {"timestamp": "tag"})
+
+
+def test_columns_may_trade_names(tmp_path):
+    content = CLEAN["ratings"].replace(b"userId,movieId", b"movieId,userId")
+    columns = {"user_id": "movieId", "movie_id": "userId"}
+    assert_frame_equal(read(tmp_path, "ratings", content, columns), TABLES["ratings"])
+
+
 def test_a_timestamp_column_that_was_named_must_be_there(tmp_path):
     assert '"zeit"' in refusal(tmp_path, "ratings", b"userId,movieId,rating\n1,1,1\n", {"timestamp": "zeit"})
 
