@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from hybrid_assets.datasets import delimited
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
 
@@ -144,6 +145,13 @@ BROKEN = {
     "an id of text": ("ratings", RATINGS + b"anna,10,4.0,1\n", ["line 3", '"userId"', '"anna"', "1, 2, 3"]),
     "an id with a fraction": ("ratings", RATINGS + b"2.0,10,4.0,1\n", ["line 3", '"userId"', '"2.0"']),
     "an id beyond 64 bits": ("movies", MOVIES + b"9223372036854775808,a,b\n", ["line 3", '"movieId"']),
+    "a hexadecimal id": ("ratings", RATINGS + b"0x10,10,4.0,1\n", ["line 3", '"userId"', '"0x10"', "whole number"]),
+    "a hexadecimal id in quotes": ("movies", MOVIES + b'"0X10",a,b\n', ["line 3", '"movieId"', '"0X10"']),
+    "a hexadecimal timestamp": ("tags", TAGS + b"2,10,a box,0x5F\n", ["line 3", '"timestamp"', '"0x5F"', "1970"]),
+    "a negative hexadecimal id": ("ratings", RATINGS + b"-0x1,10,4.0,1\n", ["line 3", '"userId"', '"-0x1"']),
+    "an id with a plus": ("ratings", RATINGS + b"+1,10,4.0,1\n", ["line 3", '"userId"', '"+1"']),
+    "a no-break space": ("ratings", RATINGS + b"\xc2\xa02,10,4.0,1\n", ["line 3", '"userId"', '"\\xa02"']),
+    "a no-break space, rating": ("ratings", RATINGS + b"2,10,\xc2\xa04,1\n", ["line 3", '"rating"', '"\\xa04"']),
     "an empty id": ("ratings", RATINGS + b",10,4.0,1\n", ["line 3", '"userId"', "nothing"]),
     "an id of blanks": ("ratings", RATINGS + b"  ,10,4.0,1\n", ["line 3", '"userId"']),
     "a rating of text": ("ratings", RATINGS + b"2,10,good,1\n", ["line 3", '"rating"', '"good"']),
@@ -191,6 +199,16 @@ def test_a_broken_file_is_refused_with_its_place(tmp_path, what):
     for word in words:
         assert word in message
     assert len(message) < 600
+
+
+def test_0x_in_text_is_text(tmp_path):
+    content = CLEAN["tags"].replace(b",20,", b",20,0x10 ")
+    assert read(tmp_path, "tags", content)["tag"].to_list() == ['a "real" classic', "0x10 féerique"]
+
+
+def test_a_hexadecimal_id_is_found_where_the_file_is_read_in_two_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "_CHUNK_BYTES", len(RATINGS) + 1)
+    assert '"0x10"' in refusal(tmp_path, "ratings", RATINGS + b"0x10,10,4.0,1\n")
 
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n\n"])
@@ -307,7 +325,12 @@ def test_the_files_of_ml_1m_are_read_by_position_and_in_latin_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [(b"1::x::5::1", ['"movieId"', "line 2"]), (b"1::2::5", ["found 3", "line 2"])]
+    ("line", "words"),
+    [
+        (b"1::x::5::1", ['"movieId"', "line 2"]),
+        (b"0x1::2::5::1", ['"userId"', '"0x1"', "line 2"]),
+        (b"1::2::5", ["found 3", "line 2"]),
+    ],
 )
 def test_a_broken_dat_file_is_refused_with_its_line(tmp_path, line, words):
     path = tmp_path / "ratings.dat"
