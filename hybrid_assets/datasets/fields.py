@@ -97,7 +97,7 @@ def column_names(
             continue
         near = _nearest(column, present)
         if field.default is None or field.name in columns or near:
-            raise _missing(path, present, field, column, near)
+            raise _missing(path, present, field, column, near, named=field.name in columns)
     return found
 
 
@@ -106,13 +106,21 @@ def _nearest(column: str, present: Sequence[str]) -> list[str]:
     return [lowered[name] for name in difflib.get_close_matches(column.lower(), lowered, cutoff=0.6)]
 
 
-def _missing(path: Path, present: Sequence[str], field: Field, column: str, near: Sequence[str]) -> BadInput:
+def _missing(
+    path: Path, present: Sequence[str], field: Field, column: str, near: Sequence[str], *, named: bool
+) -> BadInput:
     listed = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
     nearest = f"; the nearest is {', '.join(near)}" if near else ""
     other = next((mark for mark in ";\t|" if len(present) == 1 and mark in present[0]), None)
     fix = (
-        f'Rename the column; of the dataset `folder` you may say which one it is: columns = {{ {field.name} = "..." }}'
+        f"Rename the column; of the dataset `folder` you may say which one it is, for all its files: "
+        f'columns = {{ {field.name} = "..." }}'
     )
+    if named:
+        fix = (
+            f'columns = {{ {field.name} = "{column}" }} holds for all files of the folder: '
+            f'rename the column of {path.name} to "{column}", or correct the name'
+        )
     if other:
         fix = f"The columns seem to be separated by {other!r}: save the file with commas"
     return BadInput.at(path, f"this column is missing; the file has {listed}{nearest}", fix, field=column)

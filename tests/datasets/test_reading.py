@@ -245,6 +245,13 @@ def test_a_timestamp_column_that_was_named_must_be_there(tmp_path):
     assert '"zeit"' in refusal(tmp_path, "ratings", b"userId,movieId,rating\n1,1,1\n", {"timestamp": "zeit"})
 
 
+def test_a_name_that_does_not_suit_every_file_is_said_to_hold_for_all(tmp_path):
+    message = refusal(tmp_path, "tags", CLEAN["tags"], {"timestamp": "when"})
+    assert 'columns = { timestamp = "when" } holds for all files of the folder' in message
+    assert 'rename the column of tags.csv to "when"' in message
+    assert "you may say" not in message
+
+
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(BadInput, match="no such file"):
         read_ratings(tmp_path / "ratings.csv")
