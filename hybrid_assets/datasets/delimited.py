@@ -166,7 +166,12 @@ def _check_records(path: Path, width: int) -> int:
     for line, record in _records(path):
         if len(record) != width:
             problem = f"expected {width} fields, found {len(record)}"
-            raise BadInput.at(path, problem, "Quote fields that hold the separator", place=f"line {line}")
+            fix = (
+                "Quote fields that hold the separator"
+                if len(record) > width
+                else "Write every field, an empty one with its separator too, or remove the line"
+            )
+            raise BadInput.at(path, problem, fix, place=f"line {line}")
         count += 1
     return count
 
