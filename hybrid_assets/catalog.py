@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings, VbprSettings
-from hybrid_assets.settings import Name, Settings, Share
+from hybrid_assets.settings import Name, Seed, Settings, Share
 from hybrid_assets.system_settings import SystemSettings
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
@@ -68,7 +68,7 @@ class SplitSettings(Settings):
     """A user with fewer ratings stays whole in train; not of account in `temporal`."""
     validation_share: Share = 0.2
     """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the split."""
     folds: Annotated[int, Field(ge=2)] = 5
     """`user_folds`: parts that the users are dealt into."""
@@ -111,7 +111,7 @@ class EvaluationSettings(Settings):
     """Resamples of the users behind each confidence interval."""
     confidence: Share = 0.95
     """Coverage of the intervals."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the bootstrap."""
     diversity_encoder: Name = "minilm"
     """Encoder in whose space the diversity within a list is measured, the same one for every system."""
@@ -159,7 +159,7 @@ class PairSettings(Settings):
     """A rating of at most this makes a movie disliked; liked is evaluation.relevance_threshold."""
     cold_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the movies that no pair holds, so that encoders are judged on movies they never learnt from."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the draws."""
 
 
@@ -175,7 +175,7 @@ class ColdStartSettings(Settings):
     from them; where it is larger, systems with such encoders are left out."""
     known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 5, 10)
     """How many ratings of a new user are known; a user needs more than the largest to be judged."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of which users are held out, which of their ratings are known, and of the order of equal scores."""
 
 

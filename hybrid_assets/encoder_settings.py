@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hybrid_assets.settings import Name, Settings
+from hybrid_assets.settings import Name, Seed, Settings
 
 
 class TuningSettings(Settings):
@@ -40,7 +40,7 @@ class TuningSettings(Settings):
     """How often recall on validation is measured while it trains."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many measurements without a better one and keep the best; None trains to the end."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the training."""
 
     @model_validator(mode="after")

@@ -8,6 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+# What numpy's older generators take, and with them scikit-learn, Cornac and implicit; LightGBM, which is also given
+# the numbers after it, and torch take more.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hybrid_assets.settings import Name, Settings
+from hybrid_assets.settings import Name, Seed, Settings
 
 
 class PublishedRow(Settings):
@@ -47,7 +47,7 @@ class StackerSettings(Settings):
     """Share of the users who leave train whole and come back as new people; from them it learns to rank for such."""
     newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 10, 30)
     """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
 
 

@@ -1,6 +1,9 @@
 """The catalog: what it accepts, and what it says of what it does not."""
 
+from typing import Annotated
+
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from hybrid_assets.catalog import (
     AutomationSettings,
@@ -31,6 +34,7 @@ from hybrid_assets.model_settings import (
     UserKnnSettings,
     VbprSettings,
 )
+from hybrid_assets.settings import Settings
 from hybrid_assets.system_settings import PublishedRow, RerankSettings, StackerSettings, SystemSettings
 
 SMALLEST = """
@@ -117,6 +121,7 @@ def test_three_lines_add_an_encoder(tmp_path):
             "[systems.x]\nmodel = 'pmf'\nfusion = 'stacked'\nstacker = {candidates = 9}",
             "must be at least evaluation.list_length",
         ),
+        ("[split]\nseed = 4_294_967_296", "split.seed: Input should be less than 4294967296"),
         ("[systems.Bad-Name]\nmodel = 'pmf'", "Bad-Name"),
         ("[models.x]\nalgorithm = 'pmf'\nfactrs = 3", "models.x.factrs: unknown setting; did you mean 'factors'?"),
         (
@@ -210,6 +215,20 @@ def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, line, wor
         load(tmp_path, line + "\n" + SMALLEST)
     assert words in str(error.value)
     assert "catalog.toml" in str(error.value)
+
+
+def test_every_seed_is_one_that_the_libraries_take():
+    kinds = [Settings]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    seeded = [kind.model_fields["seed"] for kind in kinds if "seed" in kind.model_fields]
+    assert len(seeded) > 10
+    for field in seeded:
+        allowed = TypeAdapter(Annotated[field.annotation, *field.metadata])
+        assert allowed.validate_python(2**32 - 1) == 2**32 - 1
+        for seed in (-1, 2**32):
+            with pytest.raises(ValidationError):
+                allowed.validate_python(seed)
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):
