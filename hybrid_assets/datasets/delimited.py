@@ -65,6 +65,11 @@ def read_delimited(path: Path, fields: Sequence[Field], columns: Mapping[str, st
     return table.rename(dict(zip(positions, [field.name for field in used], strict=True)))
 
 
+def delimited_columns(path: Path) -> list[str]:
+    """The columns of a .csv as its header names them, blanks around them removed."""
+    return _header(path)[0]
+
+
 def line_of_row(path: Path, row: int) -> int:
     """The line, 1-based and with the header counted, on which data row `row` (0-based) starts."""
     records = _records(path)

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 
 from hybrid_assets.datasets import delimited
 from hybrid_assets.datasets.errors import BadInput
-from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
+from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags, untimed
 
 READERS = {"ratings": read_ratings, "movies": read_movies, "tags": read_tags}
 
@@ -106,6 +106,21 @@ def test_without_a_timestamp_column_every_time_is_0(tmp_path):
     assert_frame_equal(ratings, TABLES["ratings"].with_columns(timestamp=pl.lit(0, pl.Int64)))
 
 
+def test_what_is_told_of_a_file_without_times_names_its_columns(tmp_path):
+    path, parquet, dat = (tmp_path / f"ratings.{suffix}" for suffix in ("csv", "parquet", "dat"))
+    path.write_bytes(b"userId, movieId,rating,rated_at\n1,10,4,100\n")
+    told = untimed(path)
+    assert "no column timestamp" in told
+    assert "userId, movieId, rating, rated_at" in told
+    assert untimed(path, {"timestamp": "rated_at"}) is None
+    movielens(TABLES["ratings"]).write_parquet(parquet)
+    assert untimed(parquet) is None
+    movielens(TABLES["ratings"]).drop("timestamp").write_parquet(parquet)
+    assert "the columns are userId, movieId, rating" in untimed(parquet)
+    dat.write_bytes(b"1::1193::5::978300760\n")
+    assert untimed(dat) is None
+
+
 def test_without_a_genres_column_every_genre_is_empty(tmp_path):
     movies = read(tmp_path, "movies", b"movieId,title\n1,Heat\n")
     assert movies.rows() == [(1, "Heat", "")]
@@ -163,6 +178,12 @@ BROKEN = {
     "a rating of 0": ("ratings", RATINGS + b"2,10,0,1\n", ["line 3", '"rating"', "0.5 to 5", "rating_range"]),
     "a rating of 5.5": ("ratings", RATINGS + b"2,10,5.5,1\n", ["line 3", '"rating"', "5.5"]),
     "a date for a timestamp": ("ratings", RATINGS + b"2,10,4,1995-12-15\n", ["line 3", '"timestamp"', "1970"]),
+    "milliseconds": (
+        "ratings",
+        RATINGS + b"2,10,4,1700000000000\n",
+        ["line 3", '"timestamp"', "1700000000000", "milliseconds", "whole seconds"],
+    ),
+    "milliseconds of a tag": ("tags", TAGS + b"2,10,a,1700000000000\n", ["line 3", '"timestamp"', "milliseconds"]),
     "a rating twice": (
         "ratings",
         RATINGS + b"2,10,3.0,1\n1,20,3.0,1\n\n1,10,3.0,1\n",
