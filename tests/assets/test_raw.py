@@ -3,6 +3,9 @@
 import dagster as dg
 from quick_graph import Graph, quick_catalog
 
+from hybrid_assets.definitions import build_definitions
+from hybrid_assets.orchestration.staleness import judge, recipes_of
+
 MOVIES = "movieId,title,genres\n10,Heat (1995),Crime\n"
 
 
@@ -24,3 +27,10 @@ def test_times_that_are_not_read_are_told_of_with_the_columns_there_are(tmp_path
     assert "ratings.csv: no column timestamp" in told
     assert "userId, movieId, rating, rated_at" in told
     assert "tags.csv: no column" not in told
+
+
+def test_a_look_at_a_folder_that_is_not_there_says_so(tmp_path):
+    graph = Graph(quick_catalog(tmp_path / "nope"), str(tmp_path / "data"), tmp_path / "nope")
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    verdict = judge(recipes, graph.store)[dg.AssetKey("raw_files")]
+    assert "nope: there is no such folder" in str(verdict)
