@@ -42,7 +42,8 @@ class FolderSettings(Settings):
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
     rating_range: tuple[float, float] = MOVIELENS_RANGE
-    """Lowest and highest rating allowed; a rating outside is an error."""
+    """Lowest and highest rating allowed; a rating outside is an error. Another than MovieLens's needs an
+    evaluation.relevance_threshold of its own."""
 
     @model_validator(mode="after")
     def _range_ascends(self) -> "FolderSettings":
@@ -258,6 +259,22 @@ class Catalog(Settings):
             raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
         if not self.systems:
             raise ValueError("at least one [systems.<name>] is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _liked_is_on_the_scale_of_the_ratings(self) -> "Catalog":
+        low, high = self.rating_range
+        threshold = self.evaluation.relevance_threshold
+        if self.rating_range != MOVIELENS_RANGE and "relevance_threshold" not in self.evaluation.model_fields_set:
+            raise ValueError(
+                f"folder.rating_range = [{low:g}, {high:g}] is another scale than MovieLens's: set "
+                f"evaluation.relevance_threshold too, the rating from which on a movie is liked ({threshold:g} there)"
+            )
+        if not low <= threshold <= high:
+            raise ValueError(
+                f"evaluation.relevance_threshold = {threshold:g} is outside the ratings of dataset = {self.dataset!r}, "
+                f"{low:g} to {high:g}: everything or nothing would be liked; choose one of these"
+            )
         return self
 
     @model_validator(mode="after")

@@ -152,6 +152,16 @@ def test_three_lines_add_an_encoder(tmp_path):
             "[folder]\npath = '/x'\ncolumns = { userid = 'customer' }",
             'folder: columns: unknown field "userid". Did you mean "user_id"?',
         ),
+        (
+            "dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0, 100]",
+            "folder.rating_range = [0, 100] is another scale than MovieLens's",
+        ),
+        (
+            "dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0, 10]\n[evaluation]\nrelevance_threshold = 11",
+            "evaluation.relevance_threshold = 11 is outside the ratings of dataset = 'folder', 0 to 10",
+        ),
+        ("[evaluation]\nrelevance_threshold = 80", "80 is outside the ratings of dataset = 'sample', 0.5 to 5"),
+        ("[evaluation]\nrelevance_threshold = 0", "0 is outside the ratings of dataset = 'sample', 0.5 to 5"),
         ("[automation]\nwatch_second = 3", "did you mean 'watch_seconds'?"),
         ("[systems.published]\nmodle = 'pmf'", "systems.published.modle: unknown setting; did you mean 'model'?"),
         ("[evaluation]\nrelevance_threshold = nan", "relevance_threshold: Input should be a finite number"),
@@ -215,6 +225,14 @@ def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, line, wor
         load(tmp_path, line + "\n" + SMALLEST)
     assert words in str(error.value)
     assert "catalog.toml" in str(error.value)
+
+
+def test_a_scale_of_ones_own_has_a_threshold_of_its_own(tmp_path):
+    scale = "[folder]\npath = '/x'\nrating_range = [0, 100]\n"
+    catalog = load(tmp_path, f"dataset = 'folder'\n{scale}[evaluation]\nrelevance_threshold = 80\n{SMALLEST}")
+    assert (catalog.rating_range, catalog.evaluation.relevance_threshold) == ((0, 100), 80)
+    assert load(tmp_path, scale + SMALLEST).rating_range == (0.5, 5), "of account for the dataset folder alone"
+    assert load(tmp_path, f"dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0.5, 5]\n{SMALLEST}")
 
 
 def test_every_seed_is_one_that_the_libraries_take():
