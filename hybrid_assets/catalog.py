@@ -22,7 +22,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings, VbprSettings
-from hybrid_assets.settings import Name, Seed, Settings, Share
+from hybrid_assets.settings import Lax, Name, Seed, Settings, Share
 from hybrid_assets.system_settings import SystemSettings
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
@@ -37,11 +37,11 @@ class CatalogError(ValueError):
 class FolderSettings(Settings):
     """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
 
-    path: Path
+    path: Annotated[Path, Lax]
     """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv; from the current one."""
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
-    rating_range: tuple[float, float] = MOVIELENS_RANGE
+    rating_range: Annotated[tuple[float, float], Lax] = MOVIELENS_RANGE
     """Lowest and highest rating allowed; a rating outside is an error. Another than MovieLens's needs an
     evaluation.relevance_threshold of its own."""
 
@@ -167,14 +167,14 @@ class PairSettings(Settings):
 class ColdStartSettings(Settings):
     """How well systems do for new movies and new people: both are held out of train and the models fitted again."""
 
-    systems: tuple[Name, ...] = ()
+    systems: Annotated[tuple[Name, ...], Lax] = ()
     """Names under [systems]; their models are fitted once more, so leave out what takes long. None: not measured."""
     users: Share = 0.2
     """Share of the users that is held out; each is then judged with a few ratings known."""
     movies: Share = 0.1
     """Share of the movies that is held out, drawn as pairs.cold_share is, so that no fine-tuned encoder has learnt
     from them; where it is larger, systems with such encoders are left out."""
-    known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 5, 10)
+    known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), Lax] = (1, 3, 5, 10)
     """How many ratings of a new user are known; a user needs more than the largest to be judged."""
     seed: Seed = 42
     """Seed of which users are held out, which of their ratings are known, and of the order of equal scores."""

@@ -93,6 +93,14 @@ def test_three_lines_add_an_encoder(tmp_path):
         ('dataset = "folder"', "[folder]"),
         ("[evaluation]\nkk = 3", "evaluation.kk: unknown setting; did you mean 'k'?"),
         ("[evaluation]\nk = 0", "evaluation.k: Input should be greater than or equal to 1"),
+        ("[evaluation]\nk = true", "evaluation.k: Input should be a valid integer"),
+        ("[evaluation]\nk = '10'", "evaluation.k: Input should be a valid integer"),
+        ("[evaluation]\nconfidence = '0.9'", "evaluation.confidence: Input should be a valid number"),
+        ("[automation]\nwatch = 'no'", "automation.watch: Input should be a valid boolean"),
+        ("[encoders.x]\nweights = 'a/b'\nrefresh = 'no'", "encoders.x.refresh: Input should be a valid boolean"),
+        ("[models.x]\nalgorithm = 'ease'\npower = true", "models.x.power: Input should be a valid number"),
+        ("[cold_start]\nknown = [1, '3']", "cold_start.known.1: Input should be a valid integer"),
+        ("[folder]\npath = '/x'\nrating_range = [true, 5]", "folder.rating_range.0: Input should be a valid number"),
         ("[evaluation]\nk = 200", "list_length (100) must be at least k (200)"),
         ("[evaluation]\ndiversity_encoder = 'minilmm'", "did you mean 'minilm'?"),
         ("[split]\ntest_share = 1.0", "split.test_share: Input should be less than 1"),
@@ -233,6 +241,13 @@ def test_a_scale_of_ones_own_has_a_threshold_of_its_own(tmp_path):
     assert (catalog.rating_range, catalog.evaluation.relevance_threshold) == ((0, 100), 80)
     assert load(tmp_path, scale + SMALLEST).rating_range == (0.5, 5), "of account for the dataset folder alone"
     assert load(tmp_path, f"dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0.5, 5]\n{SMALLEST}")
+
+
+def test_a_whole_number_is_taken_for_any_number(tmp_path):
+    catalog = load(tmp_path, f"[evaluation]\nrelevance_threshold = 4\n[cold_start]\nknown = [2]\n{SMALLEST}")
+    assert catalog.evaluation == EvaluationSettings()
+    assert settings_digest(catalog.evaluation) == settings_digest(EvaluationSettings())
+    assert catalog.cold_start.known == (2,)
 
 
 def test_every_seed_is_one_that_the_libraries_take():
