@@ -19,9 +19,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings, VbprSettings
-from hybrid_assets.settings import Name, Settings, Share
+from hybrid_assets.settings import Lax, Name, Seed, Settings, Share
 from hybrid_assets.system_settings import SystemSettings
 
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
@@ -36,17 +37,23 @@ class CatalogError(ValueError):
 class FolderSettings(Settings):
     """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
 
-    path: Path
+    path: Annotated[Path, Lax]
     """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv; from the current one."""
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
-    rating_range: tuple[float, float] = MOVIELENS_RANGE
-    """Lowest and highest rating allowed; a rating outside is an error."""
+    rating_range: Annotated[tuple[float, float], Lax] = MOVIELENS_RANGE
+    """Lowest and highest rating allowed; a rating outside is an error. Another than MovieLens's needs an
+    evaluation.relevance_threshold of its own."""
 
     @model_validator(mode="after")
     def _range_ascends(self) -> "FolderSettings":
         if self.rating_range[0] >= self.rating_range[1]:
             raise ValueError("rating_range must be [lowest, highest]")
+        return self
+
+    @model_validator(mode="after")
+    def _each_field_has_a_column_of_its_own(self) -> "FolderSettings":
+        check_columns(self.columns)
         return self
 
 
@@ -62,7 +69,7 @@ class SplitSettings(Settings):
     """A user with fewer ratings stays whole in train; not of account in `temporal`."""
     validation_share: Share = 0.2
     """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the split."""
     folds: Annotated[int, Field(ge=2)] = 5
     """`user_folds`: parts that the users are dealt into."""
@@ -105,7 +112,7 @@ class EvaluationSettings(Settings):
     """Resamples of the users behind each confidence interval."""
     confidence: Share = 0.95
     """Coverage of the intervals."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the bootstrap."""
     diversity_encoder: Name = "minilm"
     """Encoder in whose space the diversity within a list is measured, the same one for every system."""
@@ -153,23 +160,23 @@ class PairSettings(Settings):
     """A rating of at most this makes a movie disliked; liked is evaluation.relevance_threshold."""
     cold_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the movies that no pair holds, so that encoders are judged on movies they never learnt from."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the draws."""
 
 
 class ColdStartSettings(Settings):
     """How well systems do for new movies and new people: both are held out of train and the models fitted again."""
 
-    systems: tuple[Name, ...] = ()
+    systems: Annotated[tuple[Name, ...], Lax] = ()
     """Names under [systems]; their models are fitted once more, so leave out what takes long. None: not measured."""
     users: Share = 0.2
     """Share of the users that is held out; each is then judged with a few ratings known."""
     movies: Share = 0.1
     """Share of the movies that is held out, drawn as pairs.cold_share is, so that no fine-tuned encoder has learnt
     from them; where it is larger, systems with such encoders are left out."""
-    known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 5, 10)
+    known: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), Lax] = (1, 3, 5, 10)
     """How many ratings of a new user are known; a user needs more than the largest to be judged."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of which users are held out, which of their ratings are known, and of the order of equal scores."""
 
 
@@ -252,6 +259,22 @@ class Catalog(Settings):
             raise ValueError('dataset = "folder" needs a [folder] table with `path = "/your/files"`')
         if not self.systems:
             raise ValueError("at least one [systems.<name>] is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _liked_is_on_the_scale_of_the_ratings(self) -> "Catalog":
+        low, high = self.rating_range
+        threshold = self.evaluation.relevance_threshold
+        if self.rating_range != MOVIELENS_RANGE and "relevance_threshold" not in self.evaluation.model_fields_set:
+            raise ValueError(
+                f"folder.rating_range = [{low:g}, {high:g}] is another scale than MovieLens's: set "
+                f"evaluation.relevance_threshold too, the rating from which on a movie is liked ({threshold:g} there)"
+            )
+        if not low <= threshold <= high:
+            raise ValueError(
+                f"evaluation.relevance_threshold = {threshold:g} is outside the ratings of dataset = {self.dataset!r}, "
+                f"{low:g} to {high:g}: everything or nothing would be liked; choose one of these"
+            )
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hybrid_assets.settings import Name, Settings
+from hybrid_assets.settings import Lax, Name, Seed, Settings
 
 
 class TuningSettings(Settings):
@@ -30,7 +30,7 @@ class TuningSettings(Settings):
     """Divides the cosines in all losses but `contrastive`."""
     rank: Annotated[int, Field(ge=1)] = 8
     """r of LoRA."""
-    targets: tuple[str, ...] | None = None
+    targets: Annotated[tuple[str, ...], Lax] | None = None
     """Modules that LoRA updates; None: the attention projections of BERT, Llama and Qwen3."""
     align_with: Name | None = None
     """For `alignment`: a name under [models] whose item factors the texts are aligned to."""
@@ -40,7 +40,7 @@ class TuningSettings(Settings):
     """How often recall on validation is measured while it trains."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Stop after so many measurements without a better one and keep the best; None trains to the end."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the training."""
 
     @model_validator(mode="after")

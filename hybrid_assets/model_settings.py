@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hybrid_assets.settings import Name, Settings, Share
+from hybrid_assets.settings import Name, Seed, Settings, Share
 
 
 class _Model(Settings):
@@ -43,7 +43,7 @@ class PmfSettings(_Model):
     """Step size of the stochastic gradient descent."""
     regularisation: Annotated[float, Field(ge=0)] = 0.001
     """Weight of the squared norms of the factors."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial factors."""
 
 
@@ -91,7 +91,7 @@ class AlsSettings(_Weighted):
     """Weight of the squared norms of the factors."""
     confidence: Annotated[float, Field(gt=1)] = 10.0
     """Confidence of a rating of weight 1; what is not rated has 1."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial factors."""
 
 
@@ -108,7 +108,7 @@ class BprSettings(_Model):
     """Step size of the stochastic gradient descent."""
     regularisation: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the squared norms of the factors."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial factors and of the draws."""
 
 
@@ -125,7 +125,7 @@ class BiasedMfSettings(_Model):
     """Step size of the stochastic gradient descent."""
     regularisation: Annotated[float, Field(ge=0)] = 0.02
     """Weight of the squared norms of factors and biases."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial factors."""
 
 
@@ -160,7 +160,7 @@ class _Pairwise(_Model):
     """Step size of Adam."""
     regularisation: Annotated[float, Field(ge=0)] = 0.1
     """Weight of the squared norm of all that is learned; beside a loss that is a sum over all choices."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial factors and of the draws."""
 
 
@@ -209,7 +209,7 @@ class _Sequential(_Model):
     """Sequences a step."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.001
     """Step size of Adam."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the initial weights and of all draws."""
 
     @model_validator(mode="after")

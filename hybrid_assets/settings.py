@@ -8,10 +8,20 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+# What numpy's older generators take, and with them scikit-learn, Cornac and implicit; LightGBM, which is also given
+# the numbers after it, and torch take more.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+# For paths and tuples, which TOML writes as strings and lists; what a tuple holds stays strict.
+Lax = Field(strict=False)
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Settings(BaseModel):
-    """Base of all settings: immutable, unknown keys and NaN refused, one docstring a field."""
+    """Base of all settings: immutable, unknown keys, NaN and other types refused, one docstring a field.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+    A whole number is taken for any number.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )

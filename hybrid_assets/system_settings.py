@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hybrid_assets.settings import Name, Settings
+from hybrid_assets.settings import Lax, Name, Seed, Settings
 
 
 class PublishedRow(Settings):
@@ -45,9 +45,9 @@ class StackerSettings(Settings):
     """How many rankers are trained, each with draws of its own; their scores are averaged."""
     newcomers: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the users who leave train whole and come back as new people; from them it learns to rank for such."""
-    newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 3, 10, 30)
+    newcomer_ratings: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), Lax] = (1, 3, 10, 30)
     """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
-    seed: Annotated[int, Field(ge=0)] = 42
+    seed: Seed = 42
     """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
 
 
@@ -76,9 +76,9 @@ class SystemSettings(Settings):
     """Collaborative branch: a name under [models]."""
     encoder: Name | None = None
     """Content branch: a name under [encoders]."""
-    models: tuple[Name, ...] = ()
+    models: Annotated[tuple[Name, ...], Lax] = ()
     """Several collaborative branches, in place of `model`."""
-    encoders: tuple[Name, ...] = ()
+    encoders: Annotated[tuple[Name, ...], Lax] = ()
     """Several content branches, in place of `encoder`."""
     fusion: Literal["convex", "notebook", "zscore", "gated", "stacked"] = "convex"
     """`convex`: a*sigmoid(MF) + (1-a)*cosine to the mean of what the user liked (the paper's text).

@@ -1,6 +1,9 @@
 """The catalog: what it accepts, and what it says of what it does not."""
 
+from typing import Annotated
+
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from hybrid_assets.catalog import (
     AutomationSettings,
@@ -31,6 +34,7 @@ from hybrid_assets.model_settings import (
     UserKnnSettings,
     VbprSettings,
 )
+from hybrid_assets.settings import Settings
 from hybrid_assets.system_settings import PublishedRow, RerankSettings, StackerSettings, SystemSettings
 
 SMALLEST = """
@@ -89,6 +93,14 @@ def test_three_lines_add_an_encoder(tmp_path):
         ('dataset = "folder"', "[folder]"),
         ("[evaluation]\nkk = 3", "evaluation.kk: unknown setting; did you mean 'k'?"),
         ("[evaluation]\nk = 0", "evaluation.k: Input should be greater than or equal to 1"),
+        ("[evaluation]\nk = true", "evaluation.k: Input should be a valid integer"),
+        ("[evaluation]\nk = '10'", "evaluation.k: Input should be a valid integer"),
+        ("[evaluation]\nconfidence = '0.9'", "evaluation.confidence: Input should be a valid number"),
+        ("[automation]\nwatch = 'no'", "automation.watch: Input should be a valid boolean"),
+        ("[encoders.x]\nweights = 'a/b'\nrefresh = 'no'", "encoders.x.refresh: Input should be a valid boolean"),
+        ("[models.x]\nalgorithm = 'ease'\npower = true", "models.x.power: Input should be a valid number"),
+        ("[cold_start]\nknown = [1, '3']", "cold_start.known.1: Input should be a valid integer"),
+        ("[folder]\npath = '/x'\nrating_range = [true, 5]", "folder.rating_range.0: Input should be a valid number"),
         ("[evaluation]\nk = 200", "list_length (100) must be at least k (200)"),
         ("[evaluation]\ndiversity_encoder = 'minilmm'", "did you mean 'minilm'?"),
         ("[split]\ntest_share = 1.0", "split.test_share: Input should be less than 1"),
@@ -117,6 +129,7 @@ def test_three_lines_add_an_encoder(tmp_path):
             "[systems.x]\nmodel = 'pmf'\nfusion = 'stacked'\nstacker = {candidates = 9}",
             "must be at least evaluation.list_length",
         ),
+        ("[split]\nseed = 4_294_967_296", "split.seed: Input should be less than 4294967296"),
         ("[systems.Bad-Name]\nmodel = 'pmf'", "Bad-Name"),
         ("[models.x]\nalgorithm = 'pmf'\nfactrs = 3", "models.x.factrs: unknown setting; did you mean 'factors'?"),
         (
@@ -139,6 +152,24 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),
         ("[folder]\npath = '/x'\nrating_range = [5, 1]", "rating_range must be [lowest, highest]"),
+        (
+            "[folder]\npath = '/x'\ncolumns = { timestamp = 'rating' }",
+            'folder: columns: "rating" cannot be both rating and timestamp',
+        ),
+        (
+            "[folder]\npath = '/x'\ncolumns = { userid = 'customer' }",
+            'folder: columns: unknown field "userid". Did you mean "user_id"?',
+        ),
+        (
+            "dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0, 100]",
+            "folder.rating_range = [0, 100] is another scale than MovieLens's",
+        ),
+        (
+            "dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0, 10]\n[evaluation]\nrelevance_threshold = 11",
+            "evaluation.relevance_threshold = 11 is outside the ratings of dataset = 'folder', 0 to 10",
+        ),
+        ("[evaluation]\nrelevance_threshold = 80", "80 is outside the ratings of dataset = 'sample', 0.5 to 5"),
+        ("[evaluation]\nrelevance_threshold = 0", "0 is outside the ratings of dataset = 'sample', 0.5 to 5"),
         ("[automation]\nwatch_second = 3", "did you mean 'watch_seconds'?"),
         ("[systems.published]\nmodle = 'pmf'", "systems.published.modle: unknown setting; did you mean 'model'?"),
         ("[evaluation]\nrelevance_threshold = nan", "relevance_threshold: Input should be a finite number"),
@@ -202,6 +233,35 @@ def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, line, wor
         load(tmp_path, line + "\n" + SMALLEST)
     assert words in str(error.value)
     assert "catalog.toml" in str(error.value)
+
+
+def test_a_scale_of_ones_own_has_a_threshold_of_its_own(tmp_path):
+    scale = "[folder]\npath = '/x'\nrating_range = [0, 100]\n"
+    catalog = load(tmp_path, f"dataset = 'folder'\n{scale}[evaluation]\nrelevance_threshold = 80\n{SMALLEST}")
+    assert (catalog.rating_range, catalog.evaluation.relevance_threshold) == ((0, 100), 80)
+    assert load(tmp_path, scale + SMALLEST).rating_range == (0.5, 5), "of account for the dataset folder alone"
+    assert load(tmp_path, f"dataset = 'folder'\n[folder]\npath = '/x'\nrating_range = [0.5, 5]\n{SMALLEST}")
+
+
+def test_a_whole_number_is_taken_for_any_number(tmp_path):
+    catalog = load(tmp_path, f"[evaluation]\nrelevance_threshold = 4\n[cold_start]\nknown = [2]\n{SMALLEST}")
+    assert catalog.evaluation == EvaluationSettings()
+    assert settings_digest(catalog.evaluation) == settings_digest(EvaluationSettings())
+    assert catalog.cold_start.known == (2,)
+
+
+def test_every_seed_is_one_that_the_libraries_take():
+    kinds = [Settings]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    seeded = [kind.model_fields["seed"] for kind in kinds if "seed" in kind.model_fields]
+    assert len(seeded) > 10
+    for field in seeded:
+        allowed = TypeAdapter(Annotated[field.annotation, *field.metadata])
+        assert allowed.validate_python(2**32 - 1) == 2**32 - 1
+        for seed in (-1, 2**32):
+            with pytest.raises(ValidationError):
+                allowed.validate_python(seed)
 
 
 def test_a_missing_file_is_named(tmp_path, monkeypatch):

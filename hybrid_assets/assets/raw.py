@@ -9,7 +9,14 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.catalog import Catalog
-from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
+from hybrid_assets.datasets.reading import (
+    check_references,
+    find_table,
+    read_movies,
+    read_ratings,
+    read_tags,
+    untimed,
+)
 from hybrid_assets.datasets.sources import folder_of, locate
 from hybrid_assets.environment import raw_cache
 from hybrid_assets.orchestration.checks import Check
@@ -136,6 +143,8 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """Every rating of the dataset, in file order, checked against the movies."""
         file = find_table(folder(step), "ratings")
         table = read_ratings(file, columns, rating_range)
+        if unknown_times := untimed(file, columns):
+            step.say(unknown_times)
         _check_unchanged(file, "ratings", raw_files)
         check_references(table, movies.collect(), file, columns)
         return Computed(
@@ -170,6 +179,8 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
             step.say("the dataset has no tags")
             return Computed(pl.DataFrame(schema=TAG_SCHEMA))
         table = read_tags(file, columns)
+        if unknown_times := untimed(file, columns):
+            step.say(unknown_times)
         _check_unchanged(file, "tags", raw_files)
         check_references(table, movies.collect(), file, columns)
         return Computed(table, {"tagged_movies": table["movie_id"].n_unique()})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -24,6 +25,9 @@ from hybrid_assets.datasets.fields import POLARS, Field, Kind, column_names
 # `::` becomes this control character ("unit separator"), since the reader takes separators of one byte.
 _UNIT_SEPARATOR = "\x1f"
 _CHUNK_BYTES = 1 << 24
+
+# A whole number as pyarrow and polars both read it: the one alone takes `0x10`, the other alone `+1`.
+_WHOLE_NUMBER = "^-?[0-9]+$"
 
 _ARROW = {Kind.INTEGER: pa.int64(), Kind.NUMBER: pa.float64(), Kind.TEXT: pa.string()}
 
@@ -37,10 +41,10 @@ def read_delimited(path: Path, fields: Sequence[Field], columns: Mapping[str, st
     Raises BadInput for broken UTF-8, broken quoting, a row with too few or too many fields, a missing column, and
     a value of the wrong kind; each names its line.
     """
+    quoted, hexadecimal = _scan(path)
     if _is_dat(path):
         quoted, present, skipped, columns = False, [field.movielens for field in fields], 0, {}
     else:
-        quoted = _check_encoding(path)
         present, skipped = _header(path)
     names = column_names(path, present, fields, columns)
     used = [field for field in fields if field.name in names]
@@ -56,7 +60,14 @@ def read_delimited(path: Path, fields: Sequence[Field], columns: Mapping[str, st
         texts = _parse(path, len(present), skipped, positions, [pa.string()] * len(used))
         _check_kinds(path, texts, used, names)
         raise BadInput.at(path, f"cannot be read: {failure}", "Save the file again as UTF-8 CSV") from failure
+    if hexadecimal:
+        _check_kinds(path, _parse(path, len(present), skipped, positions, [pa.string()] * len(used)), used, names)
     return table.rename(dict(zip(positions, [field.name for field in used], strict=True)))
+
+
+def delimited_columns(path: Path) -> list[str]:
+    """The columns of a .csv as its header names them, blanks around them removed."""
+    return _header(path)[0]
 
 
 def line_of_row(path: Path, row: int) -> int:
@@ -112,18 +123,28 @@ def _header(path: Path) -> tuple[list[str], int]:
     return [name.strip() for name in names], line - 1
 
 
-def _check_encoding(path: Path) -> bool:
-    """Raise unless the .csv is UTF-8 throughout; return whether there is a quote anywhere in it."""
-    decoder, quoted = codecs.getincrementaldecoder("utf-8")(), False
+def _scan(path: Path) -> tuple[bool, bool]:
+    """Whether there is a quote in the file, and what may be a hexadecimal number; raise unless a .csv is UTF-8."""
+    decoder, quoted, hexadecimal = codecs.getincrementaldecoder("latin-1" if _is_dat(path) else "utf-8")(), False, False
     with path.open("rb") as stream:
         try:
             while chunk := stream.read(_CHUNK_BYTES):
                 quoted = quoted or b'"' in chunk
+                hexadecimal = hexadecimal or _may_be_hexadecimal(chunk)
                 decoder.decode(chunk)
             decoder.decode(b"", final=True)
         except UnicodeDecodeError as failure:
             raise _broken_encoding(path) from failure
-    return quoted
+    return quoted, hexadecimal
+
+
+def _may_be_hexadecimal(chunk: bytes) -> bool:
+    """Whether `0x` stands in it, or `x` at its start, where the 0 may have ended the chunk before."""
+    if b"x" not in chunk and b"X" not in chunk:  # so in MovieLens's ratings: what follows takes ten times as long
+        return False
+    letters = np.frombuffer(chunk, dtype=np.uint8)
+    x = np.flatnonzero((letters | 0x20) == ord("x"))
+    return bool(x[0] == 0 or (letters[x - 1] == ord("0")).any())
 
 
 def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -150,7 +171,12 @@ def _check_records(path: Path, width: int) -> int:
     for line, record in _records(path):
         if len(record) != width:
             problem = f"expected {width} fields, found {len(record)}"
-            raise BadInput.at(path, problem, "Quote fields that hold the separator", place=f"line {line}")
+            fix = (
+                "Quote fields that hold the separator"
+                if len(record) > width
+                else "Write every field, an empty one with its separator too, or remove the line"
+            )
+            raise BadInput.at(path, problem, fix, place=f"line {line}")
         count += 1
     return count
 
@@ -174,8 +200,11 @@ def _check_kinds(path: Path, texts: pl.DataFrame, fields: Sequence[Field], names
     """Raise for the first value that is not of its field's kind; `texts` holds the columns unparsed, in order."""
     wrong = []
     for field, values in zip(fields, texts.iter_columns(), strict=True):
-        trimmed = values.str.strip_chars()
-        mistyped = trimmed.cast(POLARS[field.kind], strict=False).is_null() & (values != "")
+        trimmed = values.str.strip_chars(" \t")  # what the fast reader takes off: no no-break spaces
+        fits = trimmed.cast(POLARS[field.kind], strict=False).is_not_null()
+        if field.kind is Kind.INTEGER:
+            fits &= trimmed.str.contains(_WHOLE_NUMBER)
+        mistyped = ~fits & (values != "")
         if (row := mistyped.arg_max()) is not None and mistyped[row]:
             wrong.append((row, field, values[row]))
     if wrong:

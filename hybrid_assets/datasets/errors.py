@@ -28,6 +28,6 @@ class BadInput(DatasetError):
 
 
 def shown(value: object) -> str:
-    """A value as an error message quotes it: at most 60 characters."""
-    text = str(value)
+    """A value as an error message quotes it: at most 60 characters, what cannot be seen written as \\xa0 is."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(value)[:61])
     return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}..."'

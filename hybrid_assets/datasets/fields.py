@@ -57,6 +57,23 @@ OWN_RATINGS = (MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING)
 _NAMES = tuple(dict.fromkeys(field.name for field in (*RATINGS, *MOVIES, *TAGS)))
 
 
+def check_columns(columns: Mapping[str, str]) -> None:
+    """Raise BadInput for an unknown field among `columns` (our name -> theirs), and for one column for two fields."""
+    for key in columns:
+        if key not in _NAMES:
+            near = difflib.get_close_matches(key, _NAMES, n=1)
+            meant = f' Did you mean "{near[0]}"?' if near else ""
+            raise BadInput(f'columns: unknown field "{key}".{meant} The fields are {", ".join(_NAMES)}.')
+    for table in (RATINGS, MOVIES, TAGS):
+        fields: dict[str, str] = {}
+        for field in table:
+            column = columns.get(field.name, field.movielens)
+            if column in fields:
+                both = f"{fields[column]} and {field.name}"
+                raise BadInput(f'columns: "{column}" cannot be both {both}. Say which column each of them is.')
+            fields[column] = field.name
+
+
 def column_names(
     path: Path, present: Sequence[str], fields: Sequence[Field], columns: Mapping[str, str]
 ) -> dict[str, str]:
@@ -64,13 +81,11 @@ def column_names(
 
     `present` are the columns of the file, `columns` what the user mapped (our name -> theirs).
 
-    Raises BadInput for an unknown key of `columns`, a column that is missing, and one that is there twice. A
-    column with a default may be absent only if the user did not name it and nothing there looks like it: a
+    Raises BadInput for what check_columns refuses, a column that is missing, and one that is there twice. A column
+    with a default may be absent only if the user did not name it and nothing there looks like it: a
     misspelt `timestmp` must not quietly turn every time into 0.
     """
-    for key in columns:
-        if key not in _NAMES:
-            raise BadInput(f'columns: unknown field "{key}". The fields are {", ".join(_NAMES)}.')
+    check_columns(columns)
     found = {}
     for field in fields:
         column = columns.get(field.name, field.movielens)
@@ -82,7 +97,7 @@ def column_names(
             continue
         near = _nearest(column, present)
         if field.default is None or field.name in columns or near:
-            raise _missing(path, present, field, column, near)
+            raise _missing(path, present, field, column, near, named=field.name in columns)
     return found
 
 
@@ -91,13 +106,21 @@ def _nearest(column: str, present: Sequence[str]) -> list[str]:
     return [lowered[name] for name in difflib.get_close_matches(column.lower(), lowered, cutoff=0.6)]
 
 
-def _missing(path: Path, present: Sequence[str], field: Field, column: str, near: Sequence[str]) -> BadInput:
+def _missing(
+    path: Path, present: Sequence[str], field: Field, column: str, near: Sequence[str], *, named: bool
+) -> BadInput:
     listed = ", ".join(present[:12]) + (", ..." if len(present) > 12 else "")
     nearest = f"; the nearest is {', '.join(near)}" if near else ""
     other = next((mark for mark in ";\t|" if len(present) == 1 and mark in present[0]), None)
     fix = (
-        f'Rename the column; of the dataset `folder` you may say which one it is: columns = {{ {field.name} = "..." }}'
+        f"Rename the column; of the dataset `folder` you may say which one it is, for all its files: "
+        f'columns = {{ {field.name} = "..." }}'
     )
+    if named:
+        fix = (
+            f'columns = {{ {field.name} = "{column}" }} holds for all files of the folder: '
+            f'rename the column of {path.name} to "{column}", or correct the name'
+        )
     if other:
         fix = f"The columns seem to be separated by {other!r}: save the file with commas"
     return BadInput.at(path, f"this column is missing; the file has {listed}{nearest}", fix, field=column)

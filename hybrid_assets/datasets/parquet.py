@@ -41,6 +41,11 @@ def read_parquet(path: Path, fields: Sequence[Field], columns: Mapping[str, str]
     return cast.with_columns(pl.col(pl.String).fill_null(""))
 
 
+def parquet_columns(path: Path) -> list[str]:
+    """The columns of a Parquet file."""
+    return list(pl.scan_parquet(path, glob=False).collect_schema())
+
+
 def _holds(dtype: pl.DataType, kind: Kind) -> bool:
     match kind:
         case Kind.INTEGER:

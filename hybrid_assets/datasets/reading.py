@@ -22,7 +22,7 @@ from typing import Literal, overload
 
 import polars as pl
 
-from hybrid_assets.datasets.delimited import line_of_row, read_delimited
+from hybrid_assets.datasets.delimited import delimited_columns, line_of_row, read_delimited
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.datasets.fields import (
     MOVIE_ID,
@@ -31,16 +31,19 @@ from hybrid_assets.datasets.fields import (
     RATING,
     RATINGS,
     TAGS,
+    TIMESTAMP,
     TITLE,
     USER_ID,
     Field,
     Kind,
 )
-from hybrid_assets.datasets.parquet import read_parquet
+from hybrid_assets.datasets.parquet import parquet_columns, read_parquet
 
 _SUFFIXES = (".csv", ".parquet", ".dat")
 _MOVIELENS: Mapping[str, str] = MappingProxyType({})
 _LONGEST_TEXT = 10_000
+# Seconds reach it in the year 5138, milliseconds did in 1973.
+_LATEST = 100_000_000_000
 
 
 @overload
@@ -76,10 +79,11 @@ def read_ratings(
     {"user_id": "customer"}; `rating_range` is the lowest and highest rating allowed, both included.
 
     Raises BadInput for: a missing, empty or broken file; a missing column; an id or timestamp that is not a whole
-    number within 64 bits; a rating that is not a finite number in range; an empty number; a user who rated a movie
-    twice.
+    number within 64 bits; a timestamp in milliseconds; a rating that is not a finite number in range; an empty number;
+    a user who rated a movie twice.
     """
     table = _in_range(path, _read(path, RATINGS, columns), columns, rating_range)
+    _check_times(path, table, columns)
     _check_no_repeats(path, table, [USER_ID, MOVIE_ID], columns)
     return table
 
@@ -97,6 +101,13 @@ def _in_range(
         fix = "Correct it; of the dataset `folder` you may set the scale: rating_range"
         raise _fault(path, row, RATING, columns, problem, fix)
     return table.with_columns(rating)
+
+
+def _check_times(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
+    row = _first(table, pl.col("timestamp") > _LATEST)
+    if row is not None:
+        problem = f"expected seconds since 1970, found {table['timestamp'][row]}, which looks like milliseconds"
+        raise _fault(path, row, TIMESTAMP, columns, problem, TIMESTAMP.fix)
 
 
 def read_movies(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFrame:
@@ -118,9 +129,24 @@ def read_tags(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> pl.DataFra
     `columns` as in read_ratings.
 
     Raises BadInput for: a missing or broken file; a missing column; an id or timestamp that is not a whole number
-    within 64 bits; an empty number; text of more than 10,000 characters.
+    within 64 bits; a timestamp in milliseconds; an empty number; text of more than 10,000 characters.
     """
-    return _read(path, TAGS, columns, rows_needed=False)
+    table = _read(path, TAGS, columns, rows_needed=False)
+    _check_times(path, table, columns)
+    return table
+
+
+def untimed(path: Path, columns: Mapping[str, str] = _MOVIELENS) -> str | None:
+    """What to tell about ratings or tags whose file has no column of times; None if it has one. `columns` as above."""
+    if path.suffix.lower() == ".dat":
+        return None
+    present = parquet_columns(path) if path.suffix.lower() == ".parquet" else delimited_columns(path)
+    if columns.get(TIMESTAMP.name, TIMESTAMP.movielens) in present:
+        return None
+    return (
+        f"{path}: no column {TIMESTAMP.movielens}, so the order in time is not known and every time is 0; the columns "
+        f"are {', '.join(present)}. If one of them is the time in unix seconds, call it {TIMESTAMP.movielens}"
+    )
 
 
 def read_own_ratings(

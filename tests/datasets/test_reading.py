@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from hybrid_assets.datasets import delimited
 from hybrid_assets.datasets.errors import BadInput
-from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags
+from hybrid_assets.datasets.reading import check_references, find_table, read_movies, read_ratings, read_tags, untimed
 
 READERS = {"ratings": read_ratings, "movies": read_movies, "tags": read_tags}
 
@@ -105,6 +106,21 @@ def test_without_a_timestamp_column_every_time_is_0(tmp_path):
     assert_frame_equal(ratings, TABLES["ratings"].with_columns(timestamp=pl.lit(0, pl.Int64)))
 
 
+def test_what_is_told_of_a_file_without_times_names_its_columns(tmp_path):
+    path, parquet, dat = (tmp_path / f"ratings.{suffix}" for suffix in ("csv", "parquet", "dat"))
+    path.write_bytes(b"userId, movieId,rating,rated_at\n1,10,4,100\n")
+    told = untimed(path)
+    assert "no column timestamp" in told
+    assert "userId, movieId, rating, rated_at" in told
+    assert untimed(path, {"timestamp": "rated_at"}) is None
+    movielens(TABLES["ratings"]).write_parquet(parquet)
+    assert untimed(parquet) is None
+    movielens(TABLES["ratings"]).drop("timestamp").write_parquet(parquet)
+    assert "the columns are userId, movieId, rating" in untimed(parquet)
+    dat.write_bytes(b"1::1193::5::978300760\n")
+    assert untimed(dat) is None
+
+
 def test_without_a_genres_column_every_genre_is_empty(tmp_path):
     movies = read(tmp_path, "movies", b"movieId,title\n1,Heat\n")
     assert movies.rows() == [(1, "Heat", "")]
@@ -144,6 +160,13 @@ BROKEN = {
     "an id of text": ("ratings", RATINGS + b"anna,10,4.0,1\n", ["line 3", '"userId"', '"anna"', "1, 2, 3"]),
     "an id with a fraction": ("ratings", RATINGS + b"2.0,10,4.0,1\n", ["line 3", '"userId"', '"2.0"']),
     "an id beyond 64 bits": ("movies", MOVIES + b"9223372036854775808,a,b\n", ["line 3", '"movieId"']),
+    "a hexadecimal id": ("ratings", RATINGS + b"0x10,10,4.0,1\n", ["line 3", '"userId"', '"0x10"', "whole number"]),
+    "a hexadecimal id in quotes": ("movies", MOVIES + b'"0X10",a,b\n', ["line 3", '"movieId"', '"0X10"']),
+    "a hexadecimal timestamp": ("tags", TAGS + b"2,10,a box,0x5F\n", ["line 3", '"timestamp"', '"0x5F"', "1970"]),
+    "a negative hexadecimal id": ("ratings", RATINGS + b"-0x1,10,4.0,1\n", ["line 3", '"userId"', '"-0x1"']),
+    "an id with a plus": ("ratings", RATINGS + b"+1,10,4.0,1\n", ["line 3", '"userId"', '"+1"']),
+    "a no-break space": ("ratings", RATINGS + b"\xc2\xa02,10,4.0,1\n", ["line 3", '"userId"', '"\\xa02"']),
+    "a no-break space, rating": ("ratings", RATINGS + b"2,10,\xc2\xa04,1\n", ["line 3", '"rating"', '"\\xa04"']),
     "an empty id": ("ratings", RATINGS + b",10,4.0,1\n", ["line 3", '"userId"', "nothing"]),
     "an id of blanks": ("ratings", RATINGS + b"  ,10,4.0,1\n", ["line 3", '"userId"']),
     "a rating of text": ("ratings", RATINGS + b"2,10,good,1\n", ["line 3", '"rating"', '"good"']),
@@ -155,14 +178,20 @@ BROKEN = {
     "a rating of 0": ("ratings", RATINGS + b"2,10,0,1\n", ["line 3", '"rating"', "0.5 to 5", "rating_range"]),
     "a rating of 5.5": ("ratings", RATINGS + b"2,10,5.5,1\n", ["line 3", '"rating"', "5.5"]),
     "a date for a timestamp": ("ratings", RATINGS + b"2,10,4,1995-12-15\n", ["line 3", '"timestamp"', "1970"]),
+    "milliseconds": (
+        "ratings",
+        RATINGS + b"2,10,4,1700000000000\n",
+        ["line 3", '"timestamp"', "1700000000000", "milliseconds", "whole seconds"],
+    ),
+    "milliseconds of a tag": ("tags", TAGS + b"2,10,a,1700000000000\n", ["line 3", '"timestamp"', "milliseconds"]),
     "a rating twice": (
         "ratings",
         RATINGS + b"2,10,3.0,1\n1,20,3.0,1\n\n1,10,3.0,1\n",
         ["line 6", "line 2", "user_id 1", "movie_id 10"],
     ),
     "a movie twice": ("movies", MOVIES + b"20,a,b\n10,c,d\n", ["line 4", "line 2", "movie_id 10"]),
-    "too few fields": ("movies", MOVIES + b"20,Casino\n", ["line 3", "3 fields", "found 2"]),
-    "too many fields": ("movies", MOVIES + b"20,American President, The,Drama\n", ["line 3", "found 4"]),
+    "too few fields": ("movies", MOVIES + b"20,Casino\n", ["line 3", "3 fields", "found 2", "Write every field"]),
+    "too many fields": ("movies", MOVIES + b"20,American President, The,Drama\n", ["line 3", "found 4", "Quote"]),
     "a line of blanks": ("ratings", RATINGS + b"   \n", ["line 3", "found 1"]),
     "a quote never closed": ("movies", MOVIES + b'20,"Casino,Drama\n30,Nixon,Drama\n', ["line 3", "quoting"]),
     "a quote closed too early": ("movies", MOVIES + b'20,"Casino" (1995),Drama\n', ["line 3", "quoting"]),
@@ -193,6 +222,16 @@ def test_a_broken_file_is_refused_with_its_place(tmp_path, what):
     assert len(message) < 600
 
 
+def test_0x_in_text_is_text(tmp_path):
+    content = CLEAN["tags"].replace(b",20,", b",20,0x10 ")
+    assert read(tmp_path, "tags", content)["tag"].to_list() == ['a "real" classic', "0x10 féerique"]
+
+
+def test_a_hexadecimal_id_is_found_where_the_file_is_read_in_two_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(delimited, "_CHUNK_BYTES", len(RATINGS) + 1)
+    assert '"0x10"' in refusal(tmp_path, "ratings", RATINGS + b"0x10,10,4.0,1\n")
+
+
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n\n"])
 def test_the_line_is_the_one_an_editor_shows(tmp_path, ends):
     content = (RATINGS + b"2,10,4.0,1\n3,10,9.0,1\n").replace(b"\n", ends)
@@ -211,8 +250,27 @@ def test_an_unknown_field_among_the_columns_is_refused(tmp_path):
         read_ratings(tmp_path / "ratings.csv", {"userid": "userId"})
 
 
+def test_one_column_for_two_fields_is_refused(tmp_path):
+    (tmp_path / "tags.csv").write_bytes(CLEAN["tags"])
+    with pytest.raises(BadInput, match='"tag" cannot be both tag and timestamp'):
+        read_tags(tmp_path / "tags.csv", {"timestamp": "tag"})
+
+
+def test_columns_may_trade_names(tmp_path):
+    content = CLEAN["ratings"].replace(b"userId,movieId", b"movieId,userId")
+    columns = {"user_id": "movieId", "movie_id": "userId"}
+    assert_frame_equal(read(tmp_path, "ratings", content, columns), TABLES["ratings"])
+
+
 def test_a_timestamp_column_that_was_named_must_be_there(tmp_path):
     assert '"zeit"' in refusal(tmp_path, "ratings", b"userId,movieId,rating\n1,1,1\n", {"timestamp": "zeit"})
+
+
+def test_a_name_that_does_not_suit_every_file_is_said_to_hold_for_all(tmp_path):
+    message = refusal(tmp_path, "tags", CLEAN["tags"], {"timestamp": "when"})
+    assert 'columns = { timestamp = "when" } holds for all files of the folder' in message
+    assert 'rename the column of tags.csv to "when"' in message
+    assert "you may say" not in message
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path):
@@ -295,7 +353,12 @@ def test_the_files_of_ml_1m_are_read_by_position_and_in_latin_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "words"), [(b"1::x::5::1", ['"movieId"', "line 2"]), (b"1::2::5", ["found 3", "line 2"])]
+    ("line", "words"),
+    [
+        (b"1::x::5::1", ['"movieId"', "line 2"]),
+        (b"0x1::2::5::1", ['"userId"', '"0x1"', "line 2"]),
+        (b"1::2::5", ["found 3", "line 2"]),
+    ],
 )
 def test_a_broken_dat_file_is_refused_with_its_line(tmp_path, line, words):
     path = tmp_path / "ratings.dat"
