@@ -248,15 +248,20 @@ def leaderboard(
     catalog = _catalog(dataset)
     store = table_store(catalog)
     rows = queries.table(store, "leaderboard").collect()
-    _tell_if_stale(catalog, store, [f"metrics/{row['system']}" for row in measured(rows)])
+    verdict = None
+    if not as_json and store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch leaves them out
+        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
+    shown = [row["system"] for row in measured(rows)]
+    # a row without figures says itself what is the matter
+    others = [f"{what}/{name}" for name in catalog.systems if name not in shown for what in ("metrics", "user_metrics")]
+    asked = [*(f"metrics/{name}" for name in shown), "leaderboard", *(["comparisons"] if verdict else [])]
+    _tell_if_stale(catalog, store, asked, others)
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
         return
     out.print(leaderboard_table(rows))
-    if store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch makes the leaderboard without them
-        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
-        if verdict is not None:
-            out.print(verdict)
+    if verdict is not None:
+        out.print(verdict)
 
 
 @app.command()
@@ -478,9 +483,11 @@ def _catalog(dataset: str | None) -> Catalog:
     return load_catalog()
 
 
-def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str]) -> None:
-    """Say that something of what is about to be shown is of other settings or ratings."""
-    reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets)
+def _tell_if_stale(
+    catalog: Catalog, store: TableStore, assets: Sequence[str], as_they_lie: Sequence[str] = ()
+) -> None:
+    """Say that something of what is about to be shown is of other settings or ratings (queries.stale_reason)."""
+    reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets, as_they_lie)
     if reason:
         err.print(f"[yellow]stale[/yellow]: {escape(reason)}; hybrid-assets status tells more", soft_wrap=True)
 

@@ -107,11 +107,18 @@ def best_system(store: TableStore, catalog: Catalog, refusal: Callable[[str], st
     return str(able[0])
 
 
-def stale_reason(store: TableStore, recipes: Mapping[dg.AssetKey, Recipe], assets: Sequence[str]) -> str:
-    """Why a table of some assets is of other settings, ratings or code than those here; "" where none is."""
-    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
-    reasons = outdated(recipes, store, [key for key in keys if key in recipes])
-    return next(filter(None, reasons.values()), "")
+def stale_reason(
+    store: TableStore, recipes: Mapping[dg.AssetKey, Recipe], assets: Sequence[str], as_they_lie: Sequence[str] = ()
+) -> str:
+    """Why a table of some assets is of other settings, ratings or code than those here; "" where none is.
+
+    What `as_they_lie` names is not asked about, where others are made from it either.
+    """
+    keys, apart = ([dg.AssetKey(name.split("/")) for name in names] for names in (assets, as_they_lie))
+    gone = [key.path[-1] for key in keys if key not in recipes]
+    if gone:
+        return f"{', '.join(gone)} is not in the catalog any more"
+    return next(filter(None, outdated(recipes, store, keys, as_they_lie=apart).values()), "")
 
 
 def recommendations(

@@ -415,6 +415,20 @@ def test_a_system_that_the_catalog_names_no_more_is_not_recommended_by(shell, tm
     assert f"user 1, {first}" not in done.stdout
 
 
+def test_a_system_that_the_catalog_names_no_more_is_told_of_beside_the_leaderboard(shell, tmp_path):
+    assert shell.here("leaderboard").stderr == ""
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    without = text.partition("[systems.mf_minilm]")[0].replace(', "mf_minilm"', "")
+    (tmp_path / "without.toml").write_text(without)
+    (tmp_path / "more.toml").write_text(f'{text}\n[systems.content_minilm]\nencoder = "minilm"\n')
+    for catalog, told in (
+        ("without.toml", "stale: mf_minilm is not in the catalog any more"),
+        ("more.toml", "stale: leaderboard: its settings changed, metrics/content_minilm is a new input"),
+    ):
+        for words in (["leaderboard"], ["leaderboard", "--json"]):
+            assert told in shell.here(*words, HYBRID_CATALOG=str(tmp_path / catalog)).stderr, catalog
+
+
 def test_figures_of_other_settings_are_called_stale_and_keep_their_cutoff(shell, tmp_path):
     assert shell("run").returncode == 0
     text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
