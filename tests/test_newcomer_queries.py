@@ -5,12 +5,12 @@ import polars as pl
 import pytest
 from quick_graph import Graph
 
-from hybrid_assets import newcomer_queries
+from hybrid_assets import newcomer_queries, queries
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
-from hybrid_assets.queries import NotFound, find_movie, find_title
+from hybrid_assets.queries import KnowsNothing, NotFound, Recommendation, find_movie, find_title
 
 
 def load(graph: Graph, system: str) -> newcomer_queries.Loaded:
@@ -20,7 +20,7 @@ def load(graph: Graph, system: str) -> newcomer_queries.Loaded:
 
 def test_the_best_system_of_the_leaderboard_ranks_for_newcomers(built):
     board = built.table("leaderboard")
-    assert newcomer_queries.best_newcomer_system(built.store, built.catalog) == board["system"][0]
+    assert newcomer_queries.newcomer_systems(built.store, built.catalog)[0] == board["system"][0]
 
 
 def test_a_model_without_a_fold_in_names_a_system_that_can(built):
@@ -183,3 +183,49 @@ def test_when_a_new_person_rated_is_not_asked(built, system):
         for ratings in (timed, timed.with_columns(timestamp=pl.lit(first)), timed.drop("timestamp"))
     ]
     assert lists[0] == lists[1] == lists[2]
+
+
+def test_whom_a_system_knows_nothing_of_gets_no_arbitrary_list(built):
+    movies, train = built.table("movies"), built.table("train_ratings")
+    rated = movies.filter(pl.col("movie_id").is_in(train["movie_id"].implode())).select("movie_id")
+    unknown = movies.join(rated, on="movie_id", how="anti").select("movie_id")
+    disliked, not_known = rated.head(3).with_columns(rating=2.0), unknown.head(3).with_columns(rating=5.0)
+    for system, own in (("content_minilm", disliked), ("mf_only", not_known), ("ease_less_popular", not_known)):
+        words = (
+            f"no rating of 4 or more of a movie that it knows, so {system} knows nothing of you; rate a movie you like"
+        )
+        with pytest.raises(KnowsNothing, match=f"{words}, or take --system most_popular"):
+            newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, 5, why=False)
+    for system, own in (("most_popular", disliked), ("content_minilm", rated.head(3).with_columns(rating=5.0))):
+        assert newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, 1, why=False)
+
+
+def test_a_user_whose_list_is_arbitrary_is_told_so(built, monkeypatch):
+    real = queries.table
+
+    def disliked(store, key):
+        changed = {"scores/content_minilm": {"part_minilm": 0.0}, "train_ratings": {"rating": 1.0}}
+        return real(store, key).with_columns(**{name: pl.lit(it) for name, it in changed.get(key, {}).items()})
+
+    assert queries.recommendations(built.store, built.catalog, 1, "content_minilm", 1)
+    monkeypatch.setattr(queries, "table", disliked)
+    with pytest.raises(KnowsNothing, match="so content_minilm knows nothing of user 1; take --system most_popular"):
+        queries.recommendations(built.store, built.catalog, 1, "content_minilm", 5)
+
+
+def test_the_next_system_is_taken_where_one_knows_nothing_and_it_is_said():
+    told: list[str] = []
+    entry = Recommendation(1, 7, "Heat", 0.5, ())
+
+    def list_of(system):
+        if system != "third":
+            raise KnowsNothing(f"{system} knows nothing", "take another")
+        return [entry]
+
+    assert queries.first_that_tells(["first", "second", "third"], list_of, told.append) == ("third", [entry])
+    assert told == [
+        "first knows nothing; second is taken in place of it",
+        "second knows nothing; third is taken in place of it",
+    ]
+    with pytest.raises(KnowsNothing, match="second knows nothing; take another"):
+        queries.first_that_tells(["first", "second"], list_of, told.append)

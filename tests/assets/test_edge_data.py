@@ -102,7 +102,9 @@ def test_too_few_newcomers_to_learn_from_are_ranked_as_users_are():
     said: list[str] = []
     found = learn(system, taught, said.append)
     assert found["who"].to_list() == [USERS]
-    assert any("newcomers will be ranked as users are: no tree" in told and "smallest_leaf = 50" in told for told in said)
+    assert any(
+        "newcomers will be ranked as users are: no tree" in told and "smallest_leaf = 50" in told for told in said
+    )
     assert learn_to_judge(system, taught, lambda rows: rows, 1, said.append).equals(found)
     with pytest.raises(TooFewRows, match="its 400 rows"):
         learn(system.model_copy(update={"stacker": stacker.model_copy(update={"smallest_leaf": 999})}), taught, print)
