@@ -85,7 +85,7 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
     [
         ("film,rating\n1,5\n", "neither a column movieId nor a column title"),
         ("movieid,rating\n1,5\n", 'field "movieId": this column is missing.*the nearest is movieid'),
-        ("title,stars\nHeat,5\n", 'field "rating": this column is missing'),
+        ("title,stars\nHeat,5\n", 'field "rating": this column is missing.* needs movieId or title, and rating, what'),
         ("title,rating\nzzzz qqqq,5\n", 'line 2, field "title": no movie'),
         ("title,rating\n ,5\n", 'line 2, field "title": a title is blank'),
         ("movieId,rating\n999999999,5\n", 'line 2, field "movieId": movie 999999999 is not among the movies'),
@@ -101,6 +101,7 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path,
     with pytest.raises(BadInput, match=named) as error:
         newcomer_queries.ratings_of_file(built.store, built.catalog, path)
     assert str(path) in str(error.value)
+    assert "columns = {" not in str(error.value), "it is of no account here"
 
 
 def test_nothing_said_is_no_list(built):
