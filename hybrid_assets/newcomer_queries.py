@@ -25,6 +25,7 @@ from hybrid_assets.queries import (
     Recommendation,
     able_systems,
     all_alike,
+    check_made,
     explained,
     find_movie,
     find_title,
@@ -155,6 +156,7 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
     ]
     parts += [learned_asset(system, settings)] if settings.is_learned else []
     parts += [f"scores/{system}"] if weighs_branches(settings) else []
+    check_made(store, catalog, system, parts)
     reason = stale_reason(store, recipes, parts)
     if reason:
         raise dg.Failure(

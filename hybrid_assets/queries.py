@@ -85,6 +85,19 @@ def table(store: TableStore, key: str) -> pl.LazyFrame:
     return lazily
 
 
+def check_made(store: TableStore, catalog: Catalog, system: str, assets: Sequence[str]) -> None:
+    """Check that the tables of a system are there.
+
+    Raises:
+        dagster.Failure: one is not; the message holds the command that makes it, as `run` leaves some systems out.
+    """
+    for asset in assets:
+        if not store.exists(dg.AssetKey(asset.split("/"))):
+            raise dg.Failure(
+                f"{asset} has not been materialized. Build it: {catalog.command_for(system)}", allow_retries=False
+            )
+
+
 def known(name: str, names: Sequence[str], what: str) -> str:
     """`name` where it is one of `names`.
 
@@ -203,6 +216,7 @@ def recommendations(
     if k > catalog.evaluation.list_length:
         length = catalog.evaluation.list_length
         raise NotFound(f"lists hold {length} movies and {k} were asked for; set evaluation.list_length in the catalog")
+    check_made(store, catalog, system, [f"scores/{system}"])
     scores = table(store, f"scores/{system}").filter(pl.col("user_id") == user).collect()
     if scores.is_empty():
         raise NotFound(f"user {user} has no list; {_some_users(store)}")

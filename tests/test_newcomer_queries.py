@@ -104,6 +104,17 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path,
     assert "columns = {" not in str(error.value), "it is of no account here"
 
 
+def test_of_what_run_leaves_out_the_command_that_makes_it_is_named(built):
+    with pytest.raises(
+        dg.Failure, match="scores/lightgcn has not been .*Build it: hybrid-assets backfill lightgcn --dat"
+    ):
+        queries.recommendations(built.store, built.catalog, 1, "lightgcn", 5)
+    with pytest.raises(
+        dg.Failure, match="embeddings/minilm_ft has not been .*Build it: hybrid-assets backfill minilm_ft"
+    ):
+        load(built, "content_minilm_ft")
+
+
 def test_nothing_said_is_no_list(built):
     with pytest.raises(NotFound, match="at least one rated movie"):
         newcomer_queries.ratings_by_asking(built.store, built.catalog, lambda question: "", print)
