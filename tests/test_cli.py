@@ -398,7 +398,13 @@ def test_a_failed_run_names_the_row_and_exits_with_1(shell):
 
 
 def test_before_any_run_the_command_that_builds_it_is_named(shell, tmp_path):
-    for words in (["leaderboard"], ["lineage", "scores/mf_minilm"], ["recommend", "1"], ["similar", "1"]):
+    for words in (
+        ["leaderboard"],
+        ["lineage", "scores/mf_minilm"],
+        ["recommend", "1"],
+        ["similar", "1"],
+        ["encoders", "--json"],
+    ):
         done = shell.here(*words, HYBRID_STORAGE=str(tmp_path))
         assert done.returncode == 1, words
         assert "has not been materialized" in done.stderr
