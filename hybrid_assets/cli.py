@@ -322,6 +322,9 @@ def recommend(
         count = "1 rating" if len(own) == 1 else f"{len(own)} ratings"
         name = f"{count} of {ratings.name if ratings else 'yours'}"
     out.print(recommendation_table(found, f"{name}, {system}", why))
+    shorter = queries.why_shorter(catalog, system, len(found), k)
+    if shorter:
+        _say(shorter)
 
 
 @app.command()

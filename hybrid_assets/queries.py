@@ -230,6 +230,19 @@ def recommendations(
     )
 
 
+def why_shorter(catalog: Catalog, system: str, length: int, k: int) -> str:
+    """Why a system's list of `length` movies is shorter than the k that were asked for; "" where it is not."""
+    if length >= k:
+        return ""
+    settings = catalog.systems[system]
+    reason = (
+        f"{system} ranks no more candidates (systems.{system}.stacker.candidates)"
+        if settings.is_learned and length == settings.learning.candidates
+        else "no other movie is left that somebody rated"
+    )
+    return f"the list holds {length} movies and {k} were asked for: {reason}"
+
+
 def explained(
     catalog: Catalog,
     settings: SystemSettings,

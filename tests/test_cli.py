@@ -290,6 +290,9 @@ def test_somebody_new_gets_a_list_without_what_they_rated_from_a_file_and_from_a
     of_file = shell(*words, "--ratings", str(own), COLUMNS="200")
     assert of_file.returncode == 0, of_file.stderr
     assert "3 ratings of my.csv" in of_file.stdout
+    assert of_file.stderr == ""
+    too_many = shell.here("recommend", "--system", "mf_minilm", "-k", "99999", "--ratings", str(own))
+    assert "movies and 99999 were asked for: no other movie is left" in too_many.stderr
     assert "pmf adds" in of_file.stdout
     assert f"near {titles[0]}" in of_file.stdout or f"near {titles[1]}" in of_file.stdout
     listed = [line.split("│")[2] for line in of_file.stdout.splitlines() if line.count("│") == 5]

@@ -1,5 +1,7 @@
 """Somebody who is not in the data, over the small real graph."""
 
+import re
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -113,6 +115,24 @@ def test_of_what_run_leaves_out_the_command_that_makes_it_is_named(built):
         dg.Failure, match="embeddings/minilm_ft has not been .*Build it: hybrid-assets backfill minilm_ft"
     ):
         load(built, "content_minilm_ft")
+
+
+@pytest.mark.parametrize(
+    ("system", "reason"),
+    [
+        ("stacked_minilm", "stacked_minilm ranks no more candidates .systems.stacked_minilm.stacker.candidates"),
+        ("most_popular", "no other movie is left that somebody rated"),
+    ],
+)
+def test_a_list_that_is_shorter_than_asked_for_says_why(built, system, reason):
+    train = built.table("train_ratings")
+    own = train.filter(pl.col("user_id") == 1).select("movie_id", "rating").head(3)
+    k = train["movie_id"].n_unique()
+    listed = newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, k, why=False)
+    assert len(listed) == (50 if system == "stacked_minilm" else k - 3)
+    told = queries.why_shorter(built.catalog, system, len(listed), k)
+    assert re.match(f"the list holds {len(listed)} movies and {k} were asked for: {reason}", told)
+    assert queries.why_shorter(built.catalog, system, 10, 10) == ""
 
 
 def test_nothing_said_is_no_list(built):
