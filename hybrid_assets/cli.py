@@ -285,7 +285,8 @@ def recommend(
     """What a system recommends to a user, or to somebody who is not in the data.
 
     Without --system: the first of the leaderboard that can tell movies apart for them, for somebody new the first that
-    can take them in as well. Ratings of somebody new count as given at the last moment of the data; a column of times is not read.
+    can take them in as well. Ratings of somebody new count as given at the last moment of the data; a column of times
+    is not read.
 
     Examples:
 

@@ -163,8 +163,9 @@ def all_alike(catalog: Catalog, settings: SystemSettings, scores: pl.DataFrame) 
     """
     if scores.height < 2 or any(catalog.models[name].algorithm == "most_popular" for name in settings.model_names):
         return False
-    parts = [name for name in scores.columns if name.startswith("part_") and name != f"part_{RERANK}"]
-    return all(scores[part].drop_nans().n_unique() <= 1 for part in parts)
+    # the branches' own scores too: what a sigmoid has made equal was known apart
+    told = [name for name in scores.columns if name.startswith(("score_", "part_")) and name != f"part_{RERANK}"]
+    return all(scores[name].drop_nans().n_unique() <= 1 for name in told)
 
 
 def knows_nothing(catalog: Catalog, system: str, ratings: pl.DataFrame, whom: str, or_else: str = "") -> KnowsNothing:

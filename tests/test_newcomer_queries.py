@@ -108,11 +108,11 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path,
 
 def test_of_what_run_leaves_out_the_command_that_makes_it_is_named(built):
     with pytest.raises(
-        dg.Failure, match="scores/lightgcn has not been .*Build it: hybrid-assets backfill lightgcn --dat"
+        dg.Failure, match=r"scores/lightgcn has not been .*Build it: hybrid-assets backfill lightgcn --dat"
     ):
         queries.recommendations(built.store, built.catalog, 1, "lightgcn", 5)
     with pytest.raises(
-        dg.Failure, match="embeddings/minilm_ft has not been .*Build it: hybrid-assets backfill minilm_ft"
+        dg.Failure, match=r"embeddings/minilm_ft has not been .*Build it: hybrid-assets backfill minilm_ft"
     ):
         load(built, "content_minilm_ft")
 
@@ -236,7 +236,7 @@ def test_a_user_whose_list_is_arbitrary_is_told_so(built, monkeypatch):
     real = queries.table
 
     def disliked(store, key):
-        changed = {"scores/content_minilm": {"part_minilm": 0.0}, "train_ratings": {"rating": 1.0}}
+        changed = {"scores/content_minilm": {"part_minilm": 0.0, "score_minilm": 0.0}, "train_ratings": {"rating": 1.0}}
         return real(store, key).with_columns(**{name: pl.lit(it) for name, it in changed.get(key, {}).items()})
 
     assert queries.recommendations(built.store, built.catalog, 1, "content_minilm", 1)

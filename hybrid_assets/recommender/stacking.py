@@ -156,9 +156,9 @@ def train_ranker(
     ranker = train(settings, rows, num_boost_round=trees)
     if not ranker.feature_importance("split").any():
         raise TooFewRows(
-            f"no tree of the stacker splits its {taught.height:,} rows, so everybody would be ranked alike: they are too "
-            f"few for smallest_leaf = {smallest_leaf}; lower systems.<name>.stacker.smallest_leaf or choose another "
-            "fusion"
+            f"no tree of the stacker splits its {taught.height:,} rows, so everybody would be ranked alike: they are "
+            f"too few for smallest_leaf = {smallest_leaf}; lower systems.<name>.stacker.smallest_leaf or choose "
+            "another fusion"
         )
     text: str = ranker.model_to_string()
     return text
