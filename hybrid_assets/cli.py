@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated
 
@@ -248,15 +249,20 @@ def leaderboard(
     catalog = _catalog(dataset)
     store = table_store(catalog)
     rows = queries.table(store, "leaderboard").collect()
-    _tell_if_stale(catalog, store, [f"metrics/{row['system']}" for row in measured(rows)])
+    verdict = None
+    if not as_json and store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch leaves them out
+        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
+    shown = [row["system"] for row in measured(rows)]
+    # a row without figures says itself what is the matter
+    others = [f"{what}/{name}" for name in catalog.systems if name not in shown for what in ("metrics", "user_metrics")]
+    asked = [*(f"metrics/{name}" for name in shown), "leaderboard", *(["comparisons"] if verdict else [])]
+    _tell_if_stale(catalog, store, asked, others)
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
         return
     out.print(leaderboard_table(rows))
-    if store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch makes the leaderboard without them
-        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
-        if verdict is not None:
-            out.print(verdict)
+    if verdict is not None:
+        out.print(verdict)
 
 
 @app.command()
@@ -278,8 +284,9 @@ def recommend(
 ) -> None:
     """What a system recommends to a user, or to somebody who is not in the data.
 
-    Without --system: the first of the leaderboard, for somebody new the first that can take them in. Ratings of
-    somebody new count as given at the last moment of the data; a column of times is not read.
+    Without --system: the first of the leaderboard that can tell movies apart for them, for somebody new the first that
+    can take them in as well. Ratings of somebody new count as given at the last moment of the data; a column of times
+    is not read.
 
     Examples:
 
@@ -296,22 +303,29 @@ def recommend(
     if (user is not None) + (ratings is not None) + interactive != 1:
         raise typer.BadParameter("give exactly one of USER, --ratings FILE and --interactive")
     if user is not None:
-        system = system or queries.best_system(store, catalog)
-        found, name = queries.recommendations(store, catalog, user, system, k, why), f"user {user}"
+        systems, name = [system] if system else queries.able_systems(store, catalog), f"user {user}"
+        lists = partial(queries.recommendations, store, catalog, user, k=k, why=why)
+        system, found = queries.first_that_tells(systems, lists, _say)
         _tell_if_stale(catalog, store, [f"scores/{system}"])
     else:
-        system = system or newcomer_queries.best_newcomer_system(store, catalog)
+        systems = [system] if system else newcomer_queries.newcomer_systems(store, catalog)
         recipes = recipes_of(build_definitions(catalog).assets)
-        loaded = newcomer_queries.load_system(store, catalog, recipes, system)
+        load = cache(partial(newcomer_queries.load_system, store, catalog, recipes))
+        load(systems[0])  # what is wrong with it is told before anybody types titles
         own = (
             newcomer_queries.ratings_of_file(store, catalog, ratings)
             if ratings is not None
-            else newcomer_queries.ratings_by_asking(store, catalog, _ask, lambda told: err.print(escape(told)))
+            else newcomer_queries.ratings_by_asking(store, catalog, _ask, _say)
         )
-        found = newcomer_queries.newcomer_recommendations(catalog, loaded, own, k, why)
+        system, found = queries.first_that_tells(
+            systems, lambda it: newcomer_queries.newcomer_recommendations(catalog, load(it), own, k, why), _say
+        )
         count = "1 rating" if len(own) == 1 else f"{len(own)} ratings"
         name = f"{count} of {ratings.name if ratings else 'yours'}"
     out.print(recommendation_table(found, f"{name}, {system}", why))
+    shorter = queries.why_shorter(catalog, system, len(found), k)
+    if shorter:
+        _say(shorter)
 
 
 @app.command()
@@ -478,11 +492,15 @@ def _catalog(dataset: str | None) -> Catalog:
     return load_catalog()
 
 
-def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str]) -> None:
-    """Say that something of what is about to be shown is of other settings or ratings."""
-    reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets)
+def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str], as_they_lie: Sequence[str] = ()) -> None:
+    """Say that something of what is about to be shown is of other settings or ratings (queries.stale_reason)."""
+    reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets, as_they_lie)
     if reason:
         err.print(f"[yellow]stale[/yellow]: {escape(reason)}; hybrid-assets status tells more", soft_wrap=True)
+
+
+def _say(told: str) -> None:
+    err.print(escape(told), soft_wrap=True)
 
 
 def _ask(question: str) -> str:

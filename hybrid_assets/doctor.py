@@ -4,6 +4,7 @@ Belongs here: one check a function. Does not: installing anything.
 """
 
 import importlib.metadata
+import os
 import platform
 import sys
 import uuid
@@ -19,7 +20,7 @@ from hybrid_assets.datasets.reading import find_table
 from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
 from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.records import open_records
+from hybrid_assets.orchestration.records import open_records, try_making
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.recommender.encoder_weights import (
     EncoderUnavailable,
@@ -126,11 +127,12 @@ def _tables(catalog: Catalog) -> Finding:
 
 def _home() -> Finding:
     home = dagster_home()
-    if not (home / "dagster.yaml").exists():
-        return Finding("Dagster home", True, f"{home}, which the first run makes")
     try:
+        if not os.access(home / "dagster.yaml", os.R_OK):
+            try_making(home)
+            return Finding("Dagster home", True, f"{home}, which the first run makes")
         with open_records(home) as instance:
             kept_in = type(instance.run_storage).__name__.removesuffix("RunStorage")
             return Finding("Dagster home", True, f"{home}, records in {kept_in}, {instance.get_runs_count()} runs")
     except dg.Failure as failure:
-        return Finding("Dagster home", False, f"{home}, records cannot be opened", str(failure.description))
+        return Finding("Dagster home", False, f"{home}, records cannot be kept there", str(failure.description))

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.factors import fold_in_model
@@ -22,11 +23,14 @@ from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import (
     NotFound,
     Recommendation,
-    best_system,
+    able_systems,
+    all_alike,
+    check_made,
     explained,
     find_movie,
     find_title,
     known,
+    knows_nothing,
     stale_reason,
     table,
     titles_of,
@@ -50,13 +54,13 @@ def refusal(catalog: Catalog, system: str) -> str:
     return f"{', '.join(without)} cannot take in a new user without being trained again" if without else ""
 
 
-def best_newcomer_system(store: TableStore, catalog: Catalog) -> str:
-    """The first system of the leaderboard that can rank for newcomers.
+def newcomer_systems(store: TableStore, catalog: Catalog) -> list[str]:
+    """The systems of the leaderboard that can rank for newcomers, best first; at least one.
 
     Raises:
         NotFound: none can.
     """
-    return best_system(store, catalog, partial(refusal, catalog))
+    return able_systems(store, catalog, partial(refusal, catalog))
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Loaded:
     """A materialized system, loaded for any number of newcomers.
 
     Attributes:
+        name: of the system.
         settings: of the system.
         system: what ranks.
         vectors: branch -> its movies and their vectors.
@@ -71,6 +76,7 @@ class Loaded:
         known: the ratings that its models were fitted on.
     """
 
+    name: str
     settings: SystemSettings
     system: NewcomerSystem
     vectors: Mapping[str, tuple[Ids, Vectors]]
@@ -127,12 +133,12 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
         reorder = reordering(settings.rerank, candidates(train), table(store, f"embeddings/{by}") if by else None)
         loaded = reordered(loaded, reorder, catalog.evaluation.list_length)
     vectors = {name: (pair.item_ids, pair.item_vectors) for name, (_, pair) in models.items()} | embeddings
-    return Loaded(settings, loaded, vectors, titles_of(store), train)
+    return Loaded(system, settings, loaded, vectors, titles_of(store), train)
 
 
 def _another(store: TableStore, catalog: Catalog) -> str:
     try:
-        return f"take --system {best_newcomer_system(store, catalog)}"
+        return f"take --system {newcomer_systems(store, catalog)[0]}"
     except NotFound as none:
         return str(none)
 
@@ -150,6 +156,7 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
     ]
     parts += [learned_asset(system, settings)] if settings.is_learned else []
     parts += [f"scores/{system}"] if weighs_branches(settings) else []
+    check_made(store, catalog, system, parts)
     reason = stale_reason(store, recipes, parts)
     if reason:
         raise dg.Failure(
@@ -172,10 +179,20 @@ def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[
 def newcomer_recommendations(
     catalog: Catalog, loaded: Loaded, ratings: pl.DataFrame, k: int, why: bool
 ) -> list[Recommendation]:
-    """The list of somebody who rated `movie_id`, `rating`; what they rated is left out."""
+    """The list of somebody who rated `movie_id`, `rating`; what they rated is left out.
+
+    Raises:
+        KnowsNothing: all scores are alike.
+    """
     own = at_the_end(ratings, loaded.known).with_columns(pl.lit(NEWCOMER, pl.Int64).alias("user_id"))
-    scores = score_table(*loaded.system(own, k))
-    return explained(catalog, loaded.settings, scores, loaded.titles, own if why else None, loaded.vectors.__getitem__)
+    # a short list may well hold equal scores
+    scores = score_table(*loaded.system(own, max(k, catalog.evaluation.list_length)))
+    if all_alike(catalog, loaded.settings, scores):
+        branches = loaded.vectors.values()
+        of_known = own.filter(pl.any_horizontal(pl.Series(np.isin(own["movie_id"], ids)) for ids, _ in branches))
+        raise knows_nothing(catalog, loaded.name, of_known, "you", "rate a movie you like, or ")
+    listed = scores.filter(pl.col("rank") <= k)
+    return explained(catalog, loaded.settings, listed, loaded.titles, own if why else None, loaded.vectors.__getitem__)
 
 
 def ratings_of_file(store: TableStore, catalog: Catalog, path: Path) -> pl.DataFrame:

@@ -21,6 +21,7 @@ from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge, outdated
 from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
+from hybrid_assets.recommender.rerank import RERANK
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.system_settings import SystemSettings
@@ -30,6 +31,18 @@ REASONS = 3
 
 class NotFound(ValueError):
     """The user, movie, system or encoder asked for does not exist; the message names the nearest that do."""
+
+
+class KnowsNothing(NotFound):
+    """A system scores all movies alike for somebody, so that its list would be an arbitrary one.
+
+    Attributes:
+        reason: why; the message says what to do as well.
+    """
+
+    def __init__(self, reason: str, to_do: str) -> None:
+        super().__init__(f"{reason}; {to_do}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -72,6 +85,19 @@ def table(store: TableStore, key: str) -> pl.LazyFrame:
     return lazily
 
 
+def check_made(store: TableStore, catalog: Catalog, system: str, assets: Sequence[str]) -> None:
+    """Check that the tables of a system are there.
+
+    Raises:
+        dagster.Failure: one is not; the message holds the command that makes it, as `run` leaves some systems out.
+    """
+    for asset in assets:
+        if not store.exists(dg.AssetKey(asset.split("/"))):
+            raise dg.Failure(
+                f"{asset} has not been materialized. Build it: {catalog.command_for(system)}", allow_retries=False
+            )
+
+
 def known(name: str, names: Sequence[str], what: str) -> str:
     """`name` where it is one of `names`.
 
@@ -85,8 +111,8 @@ def known(name: str, names: Sequence[str], what: str) -> str:
     raise NotFound(f"no {what} {name!r} in the catalog; {hint}")
 
 
-def best_system(store: TableStore, catalog: Catalog, refusal: Callable[[str], str] = lambda system: "") -> str:
-    """The first system of the leaderboard that has figures and is in the catalog.
+def able_systems(store: TableStore, catalog: Catalog, refusal: Callable[[str], str] = lambda system: "") -> list[str]:
+    """The systems of the leaderboard that have figures and are in the catalog, best first; at least one.
 
     Args:
         store: where the leaderboard is.
@@ -104,14 +130,77 @@ def best_system(store: TableStore, catalog: Catalog, refusal: Callable[[str], st
         raise NotFound(
             f"no system on the leaderboard will do ({reasons or 'none has figures'}); --system names any of the catalog"
         )
-    return str(able[0])
+    return able
 
 
-def stale_reason(store: TableStore, recipes: Mapping[dg.AssetKey, Recipe], assets: Sequence[str]) -> str:
-    """Why a table of some assets is of other settings, ratings or code than those here; "" where none is."""
-    keys = [dg.AssetKey(asset.split("/")) for asset in assets]
-    reasons = outdated(recipes, store, [key for key in keys if key in recipes])
-    return next(filter(None, reasons.values()), "")
+def first_that_tells(
+    systems: Sequence[str], list_of: Callable[[str], list[Recommendation]], say: Callable[[str], None]
+) -> tuple[str, list[Recommendation]]:
+    """The first system that tells movies apart for somebody, and its list.
+
+    Args:
+        systems: names, at least one.
+        list_of: system -> its list.
+        say: told which system is passed over, why, and for which.
+
+    Raises:
+        KnowsNothing: none does.
+    """
+    system, *others = systems
+    try:
+        return system, list_of(system)
+    except KnowsNothing as nothing:
+        if not others:
+            raise
+        say(f"{nothing.reason}; {others[0]} is taken in place of it")
+    return first_that_tells(others, list_of, say)
+
+
+def all_alike(catalog: Catalog, settings: SystemSettings, scores: pl.DataFrame) -> bool:
+    """Whether a system tells nothing apart in one person's whole list, but for what re-ranking takes off.
+
+    The most popular movies need no knowledge of anybody: those of a small dataset may well be equally popular.
+    """
+    if scores.height < 2 or any(catalog.models[name].algorithm == "most_popular" for name in settings.model_names):
+        return False
+    # the branches' own scores too: what a sigmoid has made equal was known apart
+    told = [name for name in scores.columns if name.startswith(("score_", "part_")) and name != f"part_{RERANK}"]
+    return all(scores[name].drop_nans().n_unique() <= 1 for name in told)
+
+
+def knows_nothing(catalog: Catalog, system: str, ratings: pl.DataFrame, whom: str, or_else: str = "") -> KnowsNothing:
+    """The error of a list that is `all_alike`.
+
+    Args:
+        catalog: of the system.
+        system: its name.
+        ratings: `rating` of that person's movies that the system knows.
+        whom: who that is.
+        or_else: what else than taking another system can be done, as the beginning of a clause.
+    """
+    threshold = catalog.evaluation.relevance_threshold
+    reason = (
+        f"{system} scores all movies alike for {whom}"
+        if (ratings["rating"] >= threshold).any()
+        else f"no rating of {threshold:g} or more of a movie that it knows, so {system} knows nothing of {whom}"
+    )
+    return KnowsNothing(
+        reason, f"{or_else}take " + (f"--system {catalog.floor}" if catalog.floor else "another --system")
+    )
+
+
+def stale_reason(
+    store: TableStore, recipes: Mapping[dg.AssetKey, Recipe], assets: Sequence[str], as_they_lie: Sequence[str] = ()
+) -> str:
+    """Why a table of some assets is of other settings, ratings or code than those here; "" where none is.
+
+    What `as_they_lie` names is not asked about, where others are made from it either.
+    """
+    keys, apart = ([dg.AssetKey(name.split("/")) for name in names] for names in (assets, as_they_lie))
+    gone = [key.path[-1] for key in keys if key not in recipes]
+    if gone:
+        return f"{', '.join(gone)} is not in the catalog any more"
+    return next(filter(None, outdated(recipes, store, keys, as_they_lie=apart).values()), "")
 
 
 def recommendations(
@@ -121,17 +210,38 @@ def recommendations(
 
     Raises:
         NotFound: no such system, no such user, or a longer list than is kept.
+        KnowsNothing: all scores are alike.
         dagster.Failure: the system has not been materialized.
     """
     settings = catalog.systems[known(system, list(catalog.systems), "system")]
     if k > catalog.evaluation.list_length:
         length = catalog.evaluation.list_length
         raise NotFound(f"lists hold {length} movies and {k} were asked for; set evaluation.list_length in the catalog")
-    scores = table(store, f"scores/{system}").filter((pl.col("user_id") == user) & (pl.col("rank") <= k)).collect()
+    check_made(store, catalog, system, [f"scores/{system}"])
+    scores = table(store, f"scores/{system}").filter(pl.col("user_id") == user).collect()
     if scores.is_empty():
         raise NotFound(f"user {user} has no list; {_some_users(store)}")
-    train = table(store, "train_ratings").filter(pl.col("user_id") == user).collect() if why else None
-    return explained(catalog, settings, scores, titles_of(store), train, partial(item_vectors, store, settings))
+    alike = all_alike(catalog, settings, scores)
+    train = table(store, "train_ratings").filter(pl.col("user_id") == user).collect() if why or alike else None
+    if alike and train is not None:
+        raise knows_nothing(catalog, system, train, f"user {user}")
+    listed = scores.filter(pl.col("rank") <= k)
+    return explained(
+        catalog, settings, listed, titles_of(store), train if why else None, partial(item_vectors, store, settings)
+    )
+
+
+def why_shorter(catalog: Catalog, system: str, length: int, k: int) -> str:
+    """Why a system's list of `length` movies is shorter than the k that were asked for; "" where it is not."""
+    if length >= k:
+        return ""
+    settings = catalog.systems[system]
+    reason = (
+        f"{system} ranks no more candidates (systems.{system}.stacker.candidates)"
+        if settings.is_learned and length == settings.learning.candidates
+        else "no other movie is left that somebody rated"
+    )
+    return f"the list holds {length} movies and {k} were asked for: {reason}"
 
 
 def explained(
@@ -196,7 +306,11 @@ def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[
 
 
 def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, Any]]:
-    """For each encoder of the catalog: how it is made, and its metrics, null where it has not been materialized."""
+    """For each encoder of the catalog: how it is made, and its metrics, null where it has not been materialized.
+
+    Raises:
+        dagster.Failure: none has been.
+    """
     figures = {}
     for name, settings in catalog.encoders.items():
         tuning = settings.tuning
@@ -209,6 +323,8 @@ def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, 
         metrics = store.scan(key).collect() if store.exists(key) else pl.DataFrame(schema={"metric": pl.String})
         row["metrics"] = {values.pop("metric"): values for values in metrics.iter_rows(named=True)} or None
         figures[name] = row
+    if figures and not any(row["metrics"] for row in figures.values()):
+        store.scan(dg.AssetKey(["encoder_metrics", next(iter(figures))]))  # says how to build it
     return figures
 
 

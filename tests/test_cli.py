@@ -290,6 +290,9 @@ def test_somebody_new_gets_a_list_without_what_they_rated_from_a_file_and_from_a
     of_file = shell(*words, "--ratings", str(own), COLUMNS="200")
     assert of_file.returncode == 0, of_file.stderr
     assert "3 ratings of my.csv" in of_file.stdout
+    assert of_file.stderr == ""
+    too_many = shell.here("recommend", "--system", "mf_minilm", "-k", "99999", "--ratings", str(own))
+    assert "movies and 99999 were asked for: no other movie is left" in too_many.stderr
     assert "pmf adds" in of_file.stdout
     assert f"near {titles[0]}" in of_file.stdout or f"near {titles[1]}" in of_file.stdout
     listed = [line.split("│")[2] for line in of_file.stdout.splitlines() if line.count("│") == 5]
@@ -398,7 +401,13 @@ def test_a_failed_run_names_the_row_and_exits_with_1(shell):
 
 
 def test_before_any_run_the_command_that_builds_it_is_named(shell, tmp_path):
-    for words in (["leaderboard"], ["lineage", "scores/mf_minilm"], ["recommend", "1"], ["similar", "1"]):
+    for words in (
+        ["leaderboard"],
+        ["lineage", "scores/mf_minilm"],
+        ["recommend", "1"],
+        ["similar", "1"],
+        ["encoders", "--json"],
+    ):
         done = shell.here(*words, HYBRID_STORAGE=str(tmp_path))
         assert done.returncode == 1, words
         assert "has not been materialized" in done.stderr
@@ -413,6 +422,20 @@ def test_a_system_that_the_catalog_names_no_more_is_not_recommended_by(shell, tm
     done = shell.here("recommend", "1", HYBRID_CATALOG=str(tmp_path / "c.toml"))
     assert done.returncode == 0, done.stderr
     assert f"user 1, {first}" not in done.stdout
+
+
+def test_a_system_that_the_catalog_names_no_more_is_told_of_beside_the_leaderboard(shell, tmp_path):
+    assert shell.here("leaderboard").stderr == ""
+    text = Path(shell.environment["HYBRID_CATALOG"]).read_text()
+    without = text.partition("[systems.mf_minilm]")[0].replace(', "mf_minilm"', "")
+    (tmp_path / "without.toml").write_text(without)
+    (tmp_path / "more.toml").write_text(f'{text}\n[systems.content_minilm]\nencoder = "minilm"\n')
+    for catalog, told in (
+        ("without.toml", "stale: mf_minilm is not in the catalog any more"),
+        ("more.toml", "stale: leaderboard: its settings changed, metrics/content_minilm is a new input"),
+    ):
+        for words in (["leaderboard"], ["leaderboard", "--json"]):
+            assert told in shell.here(*words, HYBRID_CATALOG=str(tmp_path / catalog)).stderr, catalog
 
 
 def test_figures_of_other_settings_are_called_stale_and_keep_their_cutoff(shell, tmp_path):

@@ -11,7 +11,8 @@ from quick_graph import quick_catalog
 
 from hybrid_assets.definitions import table_store
 from hybrid_assets.doctor import Finding, examine
-from hybrid_assets.orchestration.running import SETTINGS
+from hybrid_assets.orchestration.records import SETTINGS
+from hybrid_assets.orchestration.running import run_in_process
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, content_hash, replace_file
 
 HOMES = Path(__file__).parents[1] / "dagster_home"
@@ -80,4 +81,24 @@ def test_a_home_without_settings_is_given_those_of_the_checkout(machine):
     catalog, _, home = machine
     (home / "dagster.yaml").unlink()
     assert found(catalog, "Dagster home") == Finding("Dagster home", True, f"{home}, which the first run makes")
+    assert list(home.iterdir()) == []
     assert SETTINGS.read_bytes() == (HOMES / "dagster.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("place", ["file", "file/home", "/proc/home"])
+def test_a_home_that_cannot_be_made_is_one_line_with_the_fix_and_no_run_starts(machine, monkeypatch, place):
+    catalog, _, home = machine
+    (home.parent / "file").write_text("")
+    monkeypatch.setenv("DAGSTER_HOME", str(home.parent / place))
+    finding = found(catalog, "Dagster home")
+    assert not finding.ok
+    for told in (finding.fix, refused(home.parent / place)):
+        assert told.startswith(f"{home.parent / place}: cannot be written (")
+        assert "set DAGSTER_HOME to another home" in told
+
+
+def refused(home: Path) -> str:
+    with pytest.raises(dg.Failure) as failure:
+        run_in_process(dg.Definitions(), home)
+    assert failure.value.description
+    return failure.value.description

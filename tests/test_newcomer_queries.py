@@ -1,16 +1,18 @@
 """Somebody who is not in the data, over the small real graph."""
 
+import re
+
 import dagster as dg
 import polars as pl
 import pytest
 from quick_graph import Graph
 
-from hybrid_assets import newcomer_queries
+from hybrid_assets import newcomer_queries, queries
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
-from hybrid_assets.queries import NotFound, find_movie, find_title
+from hybrid_assets.queries import KnowsNothing, NotFound, Recommendation, find_movie, find_title
 
 
 def load(graph: Graph, system: str) -> newcomer_queries.Loaded:
@@ -20,7 +22,7 @@ def load(graph: Graph, system: str) -> newcomer_queries.Loaded:
 
 def test_the_best_system_of_the_leaderboard_ranks_for_newcomers(built):
     board = built.table("leaderboard")
-    assert newcomer_queries.best_newcomer_system(built.store, built.catalog) == board["system"][0]
+    assert newcomer_queries.newcomer_systems(built.store, built.catalog)[0] == board["system"][0]
 
 
 def test_a_model_without_a_fold_in_names_a_system_that_can(built):
@@ -85,7 +87,7 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
     [
         ("film,rating\n1,5\n", "neither a column movieId nor a column title"),
         ("movieid,rating\n1,5\n", 'field "movieId": this column is missing.*the nearest is movieid'),
-        ("title,stars\nHeat,5\n", 'field "rating": this column is missing'),
+        ("title,stars\nHeat,5\n", 'field "rating": this column is missing.* needs movieId or title, and rating, what'),
         ("title,rating\nzzzz qqqq,5\n", 'line 2, field "title": no movie'),
         ("title,rating\n ,5\n", 'line 2, field "title": a title is blank'),
         ("movieId,rating\n999999999,5\n", 'line 2, field "movieId": movie 999999999 is not among the movies'),
@@ -101,6 +103,36 @@ def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path,
     with pytest.raises(BadInput, match=named) as error:
         newcomer_queries.ratings_of_file(built.store, built.catalog, path)
     assert str(path) in str(error.value)
+    assert "columns = {" not in str(error.value), "it is of no account here"
+
+
+def test_of_what_run_leaves_out_the_command_that_makes_it_is_named(built):
+    with pytest.raises(
+        dg.Failure, match=r"scores/lightgcn has not been .*Build it: hybrid-assets backfill lightgcn --dat"
+    ):
+        queries.recommendations(built.store, built.catalog, 1, "lightgcn", 5)
+    with pytest.raises(
+        dg.Failure, match=r"embeddings/minilm_ft has not been .*Build it: hybrid-assets backfill minilm_ft"
+    ):
+        load(built, "content_minilm_ft")
+
+
+@pytest.mark.parametrize(
+    ("system", "reason"),
+    [
+        ("stacked_minilm", "stacked_minilm ranks no more candidates .systems.stacked_minilm.stacker.candidates"),
+        ("most_popular", "no other movie is left that somebody rated"),
+    ],
+)
+def test_a_list_that_is_shorter_than_asked_for_says_why(built, system, reason):
+    train = built.table("train_ratings")
+    own = train.filter(pl.col("user_id") == 1).select("movie_id", "rating").head(3)
+    k = train["movie_id"].n_unique()
+    listed = newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, k, why=False)
+    assert len(listed) == (50 if system == "stacked_minilm" else k - 3)
+    told = queries.why_shorter(built.catalog, system, len(listed), k)
+    assert re.match(f"the list holds {len(listed)} movies and {k} were asked for: {reason}", told)
+    assert queries.why_shorter(built.catalog, system, 10, 10) == ""
 
 
 def test_nothing_said_is_no_list(built):
@@ -183,3 +215,49 @@ def test_when_a_new_person_rated_is_not_asked(built, system):
         for ratings in (timed, timed.with_columns(timestamp=pl.lit(first)), timed.drop("timestamp"))
     ]
     assert lists[0] == lists[1] == lists[2]
+
+
+def test_whom_a_system_knows_nothing_of_gets_no_arbitrary_list(built):
+    movies, train = built.table("movies"), built.table("train_ratings")
+    rated = movies.filter(pl.col("movie_id").is_in(train["movie_id"].implode())).select("movie_id")
+    unknown = movies.join(rated, on="movie_id", how="anti").select("movie_id")
+    disliked, not_known = rated.head(3).with_columns(rating=2.0), unknown.head(3).with_columns(rating=5.0)
+    for system, own in (("content_minilm", disliked), ("mf_only", not_known), ("ease_less_popular", not_known)):
+        words = (
+            f"no rating of 4 or more of a movie that it knows, so {system} knows nothing of you; rate a movie you like"
+        )
+        with pytest.raises(KnowsNothing, match=f"{words}, or take --system most_popular"):
+            newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, 5, why=False)
+    for system, own in (("most_popular", disliked), ("content_minilm", rated.head(3).with_columns(rating=5.0))):
+        assert newcomer_queries.newcomer_recommendations(built.catalog, load(built, system), own, 1, why=False)
+
+
+def test_a_user_whose_list_is_arbitrary_is_told_so(built, monkeypatch):
+    real = queries.table
+
+    def disliked(store, key):
+        changed = {"scores/content_minilm": {"part_minilm": 0.0, "score_minilm": 0.0}, "train_ratings": {"rating": 1.0}}
+        return real(store, key).with_columns(**{name: pl.lit(it) for name, it in changed.get(key, {}).items()})
+
+    assert queries.recommendations(built.store, built.catalog, 1, "content_minilm", 1)
+    monkeypatch.setattr(queries, "table", disliked)
+    with pytest.raises(KnowsNothing, match="so content_minilm knows nothing of user 1; take --system most_popular"):
+        queries.recommendations(built.store, built.catalog, 1, "content_minilm", 5)
+
+
+def test_the_next_system_is_taken_where_one_knows_nothing_and_it_is_said():
+    told: list[str] = []
+    entry = Recommendation(1, 7, "Heat", 0.5, ())
+
+    def list_of(system):
+        if system != "third":
+            raise KnowsNothing(f"{system} knows nothing", "take another")
+        return [entry]
+
+    assert queries.first_that_tells(["first", "second", "third"], list_of, told.append) == ("third", [entry])
+    assert told == [
+        "first knows nothing; second is taken in place of it",
+        "second knows nothing; third is taken in place of it",
+    ]
+    with pytest.raises(KnowsNothing, match="second knows nothing; take another"):
+        queries.first_that_tells(["first", "second"], list_of, told.append)

@@ -1,8 +1,8 @@
 """train_ratings + embeddings + scores -> cold_start: lists for movies, and for people, that no model has seen."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeAlias
 
 import dagster as dg
@@ -30,6 +30,7 @@ from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.metrics import Values
 from hybrid_assets.recommender.newcomers import newcomer_system
+from hybrid_assets.recommender.stacking import TooFewRows
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
@@ -170,12 +171,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             fusion: Fusion = None
             if not missing and system.is_learned:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
-                newcomers = taught.filter(of_newcomers(system))
-                as_users = newcomers.is_empty() or max(settings.known) > max(system.learning.newcomer_ratings)
                 texts = {encoder: here[f"embeddings_{encoder}"] for encoder in system.encoder_names}
+                tell = partial(with_texts, train=train, embeddings=texts, stacker=system.learning, threshold=threshold)
                 step.say(f"{name}: learning from those who are not held out")
-                rows_taught = with_texts(taught if as_users else newcomers, train, texts, system.learning, threshold)
-                fusion = _Learned(learn(system, rows_taught, step.say, for_users=as_users), films())
+                fusion = _Learned(learn_to_judge(system, taught, tell, max(settings.known), step.say), films())
             elif not missing:
                 stamp = step.store.stamp(dg.AssetKey(["scores", name])) if weighs_branches(system) else None
                 fusion = chosen_weights(system, stamp.numbers if stamp else {})
@@ -196,6 +195,31 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         )
 
     return cold_start
+
+
+def learn_to_judge(
+    system: SystemSettings,
+    taught: pl.DataFrame,
+    tell: Callable[[pl.DataFrame], pl.DataFrame],
+    most_known: int,
+    say: Callable[[str], None],
+) -> pl.DataFrame:
+    """What new people are ranked by: what newcomers taught, and what users did where somebody is ranked as they are.
+
+    Args:
+        system: that learns.
+        taught: candidates of those who are not held out.
+        tell: candidates -> the same with what the texts tell of them.
+        most_known: the largest number of a new person's ratings.
+        say: told how far it is.
+    """
+    newcomers = taught.filter(of_newcomers(system))
+    if not newcomers.is_empty() and most_known <= max(system.learning.newcomer_ratings):
+        try:
+            return learn(system, tell(newcomers), say, for_users=False)
+        except TooFewRows as few:
+            say(f"newcomers will be ranked as users are: {few}")
+    return learn(system, tell(taught), say)
 
 
 @dataclass(frozen=True)

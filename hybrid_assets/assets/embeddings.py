@@ -10,7 +10,7 @@ import polars as pl
 from hybrid_assets.assets.tuning import encoder_spec, gpu_need, observed_weights, tuned_key
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.encoder_settings import EncoderSettings
-from hybrid_assets.orchestration.checks import Check
+from hybrid_assets.orchestration.checks import Check, Made
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.embeddings import update_embeddings
@@ -24,6 +24,26 @@ from hybrid_assets.recommender.validity import not_unit_length, repeated, unknow
 def embedding_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """embeddings/<encoder> for every encoder."""
     return [_embedding_asset(name, settings, catalog) for name, settings in catalog.encoders.items()]
+
+
+def _expected_dimensions(name: str, expected: int | None) -> list[Check]:
+    """What the catalog expects, where it does, stands in the check's name: another expectation is a newer check.
+
+    So it looks at the table that is known already, and nothing is encoded again.
+    """
+    if expected is None:
+        return []
+
+    def problem(made: Made) -> str:
+        width = made.table["vector"].to_numpy().shape[1]
+        if width == expected:
+            return ""
+        return (
+            f"the encoder gives {width} dimensions and the catalog says {expected}; correct "
+            f"encoders.{name}.dimensions or the weights"
+        )
+
+    return [Check(f"has_{expected}_dimensions", f"Every vector has {expected} dimensions.", problem)]
 
 
 def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.AssetsDefinition:
@@ -76,6 +96,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
                     or unknown(made.table, made.given("movie_documents"), "movie_id")
                 ),
             ),
+            *_expected_dimensions(name, settings.dimensions),
         ],
     )
     def embeddings(step: Step, movie_documents: pl.LazyFrame, tuned: pl.LazyFrame | None = None) -> Computed:
@@ -88,7 +109,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
                 with tempfile.TemporaryDirectory() as scratch:
                     learnt = step.store.get_folder(dg.AssetKey(tuned_key(name, tuning).split("/")), Path(scratch))
                     encoder = load_tuned(spec, folder, learnt, tuning.method, device=step.device)
-            vectors = encode(
+            return encode(
                 encoder,
                 documents,
                 prompt=spec.prompt,
@@ -97,12 +118,6 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
                 progress=step.progress("documents"),
                 say=step.say,
             )
-            if settings.dimensions not in (None, vectors.shape[1]):
-                raise ValueError(
-                    f"the encoder gives {vectors.shape[1]} dimensions and the catalog says {settings.dimensions}; "
-                    f"correct encoders.{name}.dimensions or the weights"
-                )
-            return vectors
 
         fingerprint = base_fingerprint(spec)
         if tuned is not None:

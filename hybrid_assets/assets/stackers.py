@@ -26,6 +26,7 @@ from hybrid_assets.recommender.learned_newcomers import (
 from hybrid_assets.recommender.newcomers import NewcomerSystem
 from hybrid_assets.recommender.stacking import (
     LearnedFusion,
+    TooFewRows,
     cross_folds,
     examples,
     importances,
@@ -268,8 +269,11 @@ def learn(
 ) -> pl.DataFrame:
     """What a system learns from candidates `with_texts`: the table of its `learned_asset`.
 
-    Where no newcomer has a hit among the candidates, as with a handful of users, it holds nothing for newcomers;
-    without `for_users` it holds nothing for users.
+    Where no newcomer has a hit among the candidates, or these are too few to learn from, as with a handful of users,
+    it holds nothing for newcomers; without `for_users` it holds nothing for users.
+
+    Raises:
+        TooFewRows: there is too little to learn from for users, or for newcomers without `for_users`.
     """
     newcomers = taught.filter(of_newcomers(system))
     learners = {USERS: taught.filter(~of_newcomers(system))} if for_users else {}
@@ -280,7 +284,14 @@ def learn(
     tables = []
     for who, rows in learners.items():
         say(f"{who}: learning from {rows.height:,} candidates")
-        tables.append(_learn(system, rows, say).select(pl.lit(who).alias("who"), pl.all()))
+        try:
+            learnt = _learn(system, rows, say)
+        except TooFewRows as few:
+            if who == USERS or not for_users:
+                raise
+            say(f"newcomers will be ranked as users are: {few}")
+            continue
+        tables.append(learnt.select(pl.lit(who).alias("who"), pl.all()))
     return pl.concat(tables)
 
 

@@ -161,7 +161,15 @@ def read_own_ratings(
     Raises BadInput for: what read_ratings refuses; a file with neither movieId nor title; a title that is not found; a
     movie that is there twice.
     """
-    table = _parsed(path, OWN_RATINGS, _MOVIELENS)
+    try:
+        table = _parsed(path, OWN_RATINGS, _MOVIELENS)
+    except BadInput as error:
+        # columns may be renamed in the catalog for the files of a dataset, not for this one
+        problem, renaming, _ = str(error).partition("Rename the column; ")
+        if not renaming:
+            raise
+        fix = "Rename the column: this file needs movieId or title, and rating, whatever [folder] columns says"
+        raise BadInput(f"{problem}{fix}") from error
     if "movie_id" not in table.columns and "title" not in table.columns:
         fix = "Name the movies by their id, in a column movieId, or by their title, in a column title"
         raise BadInput.at(path, "the file has neither a column movieId nor a column title", fix)

@@ -7,6 +7,7 @@ Belongs here: opening them, saying what is wrong where that fails, what they kno
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,36 @@ POSTGRES = "postgresql+psycopg2://"
 # What the records of a run need at least.
 PROBE_BYTES = 2**20
 ANOTHER_HOME = "set DAGSTER_HOME to another home"
+# Of a home that has none of its own: dagster_home/dagster.yaml, which an installed package has no other copy of.
+SETTINGS = Path(__file__).with_name("dagster.yaml")
+
+
+def make_home(home: Path) -> None:
+    """The folder, and the project's settings in it, where they are not there yet.
+
+    Raises:
+        dagster.Failure: they cannot be written; one sentence that says what to do.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not (home / SETTINGS.name).exists():
+            shutil.copyfile(SETTINGS, home / SETTINGS.name)
+    except OSError as error:
+        raise disk_failure(error, home, ANOTHER_HOME) from error
+
+
+def try_making(home: Path) -> None:
+    """Whether `make_home` would do; nothing is left behind.
+
+    Raises:
+        dagster.Failure: it would not; one sentence that says what to do.
+    """
+    try:
+        there = next(folder for folder in (home, *home.parents) if folder.exists())
+        with tempfile.TemporaryDirectory(dir=there, prefix=".doctor-"):
+            pass
+    except OSError as error:
+        raise disk_failure(error, home, ANOTHER_HOME) from error
 
 
 def open_records(home: Path) -> dg.DagsterInstance:

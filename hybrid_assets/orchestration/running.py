@@ -4,7 +4,6 @@ Belongs here: one run and how it ended. Does not: what to select (jobs.py), how 
 """
 
 import os
-import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +15,9 @@ import dagster as dg
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
-from hybrid_assets.orchestration.records import materialized, open_records, records_kept
+from hybrid_assets.orchestration.records import make_home, materialized, open_records, records_kept
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
-
-# Of a home that has none of its own: dagster_home/dagster.yaml, which an installed package has no other copy of.
-SETTINGS = Path(__file__).with_name("dagster.yaml")
 
 
 @dataclass(frozen=True)
@@ -71,11 +67,10 @@ def run_in_process(
         force: encoders whose own assets are computed although nothing changed.
 
     Raises:
-        dagster.Failure: Dagster's records cannot be opened, or not be written any more; the message says what to do.
+        dagster.Failure: the home cannot be made, or Dagster's records cannot be opened, or not be written any more; the
+            message says what to do.
     """
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / SETTINGS.name).exists():
-        shutil.copyfile(SETTINGS, home / SETTINGS.name)
+    make_home(home)
     os.environ["DAGSTER_HOME"] = str(home)
     started = time.monotonic()
     with open_records(home) as instance, records_kept(home):

@@ -166,7 +166,11 @@ def judge(
 
 
 def outdated(
-    recipes: Mapping[dg.AssetKey, Recipe], store: TableStore, keys: Collection[dg.AssetKey]
+    recipes: Mapping[dg.AssetKey, Recipe],
+    store: TableStore,
+    keys: Collection[dg.AssetKey],
+    *,
+    as_they_lie: Collection[dg.AssetKey] = (),
 ) -> dict[dg.AssetKey, str]:
     """Why a table is not what its recipe, and those of what it came from, make of the tables that lie here.
 
@@ -177,6 +181,7 @@ def outdated(
         recipes: of the assets and of what they are made from.
         store: where the tables are.
         keys: the assets.
+        as_they_lie: what is not asked about, whatever it was made from.
 
     Returns:
         Asset -> the reason furthest up in words, "" where there is none; what has no table is left out.
@@ -194,7 +199,7 @@ def outdated(
     @functools.cache
     def why(key: dg.AssetKey) -> str:
         recipe, stamp = recipes[key], stamps(key)
-        if stamp is None or recipe.look:
+        if stamp is None or recipe.look or key in as_they_lie:
             return ""
         upstream = next(filter(None, map(why, recipe.inputs.values())), "")
         if upstream:

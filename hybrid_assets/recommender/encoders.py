@@ -42,8 +42,8 @@ def load_encoder(
             multiply in bfloat16.
 
     Raises:
-        EncoderUnavailable: the folder holds no such weights, nothing says how to pool, or the backend is not for this
-            machine.
+        EncoderUnavailable: the folder holds no such weights, nothing says how to pool, `spec.max_length` is more than
+            the encoder takes, or the backend is not for this machine.
     """
     # it misses a kernel that it would fetch from the hub, and does without
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -72,6 +72,12 @@ def load_encoder(
             "that the installed transformers does not know; fetch it again or take other weights"
         ) from error
     if spec.max_length is not None:
+        longest = _positions(encoder)
+        if longest is not None and spec.max_length > longest:
+            raise EncoderUnavailable(
+                f"{folder}: has positions for {longest:,} tokens, and max_length = {spec.max_length} asks for more; "
+                f"lower max_length to {longest} or less in the catalog, or leave it out"
+            )
         encoder.max_seq_length = spec.max_length
     _check_end_token(encoder, folder)
     if spec.precision == "nf4":
@@ -175,6 +181,18 @@ def _assemble(folder: Path, pooling: Pooling, model_options: dict[str, Any], dev
         _end_every_text(transformer.tokenizer)
     dimensions = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, PoolingModule(dimensions, pooling), Normalize()], device=device)
+
+
+def _positions(encoder: "SentenceTransformer") -> int | None:
+    """Tokens that it can tell the places of; None where its configuration names no limit.
+
+    RoBERTa, MPNet and their like number places from behind the padding's own, so that they have fewer than they name.
+    """
+    transformer: Any = encoder[0]
+    named: int | None = getattr(transformer.model.config, "max_position_embeddings", None)
+    tables = (part for name, part in transformer.model.named_modules() if name.endswith("position_embeddings"))
+    padding = getattr(next(tables, None), "padding_idx", None)
+    return named if named is None or padding is None else named - padding - 1
 
 
 def _forget_quantisation(model: Any) -> None:

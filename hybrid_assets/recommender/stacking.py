@@ -32,6 +32,10 @@ Features: TypeAlias = Mapping[str, Feature]
 Scores: TypeAlias = npt.NDArray[np.float64]
 
 
+class TooFewRows(ValueError):
+    """A ranker's trees have no split, so that it scores everything alike; the message says what to do."""
+
+
 def cross_folds(train: pl.DataFrame, folds: int, seed: int) -> Index:
     """Fold of each train rating: each user's ratings, shuffled, are dealt out evenly from a random fold on.
 
@@ -118,6 +122,7 @@ def train_ranker(
 
     Raises:
         ValueError: no held-out fold has a liked movie among a user's candidates.
+        TooFewRows: no tree splits them.
     """
     from lightgbm import Dataset, train
 
@@ -148,7 +153,14 @@ def train_ranker(
         feature_name=list(names),
         params=settings,
     )
-    text: str = train(settings, rows, num_boost_round=trees).model_to_string()
+    ranker = train(settings, rows, num_boost_round=trees)
+    if not ranker.feature_importance("split").any():
+        raise TooFewRows(
+            f"no tree of the stacker splits its {taught.height:,} rows, so everybody would be ranked alike: they are "
+            f"too few for smallest_leaf = {smallest_leaf}; lower systems.<name>.stacker.smallest_leaf or choose "
+            "another fusion"
+        )
+    text: str = ranker.model_to_string()
     return text
 
 

@@ -344,6 +344,24 @@ def test_another_version_of_a_library_encodes_every_document_again(graph, monkey
     assert graph.table("embeddings/minilm").equals(before)
 
 
+def test_dimensions_that_are_not_the_encoders_are_refused_in_every_run_and_nothing_is_encoded(graph, monkeypatch):
+    monkeypatch.setattr(embeddings, "encode", lambda *args, **options: pytest.fail("it encodes"))
+    good, before = graph.catalog, graph.table("embeddings/minilm")
+    selection = dg.AssetSelection.assets("embeddings/minilm", "profiles/minilm")
+    settings = good.model_dump()
+    settings["encoders"]["minilm"]["dimensions"] = 300
+    graph.catalog = Catalog.model_validate(settings)
+    for _ in range(2):
+        with pytest.raises(AssertionError, match=r"gives 384 dimensions and the catalog says 300; correct encoders\.m"):
+            graph.run(selection)
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    [told] = [it for it in queries.status(recipes, graph.store, recipes) if it["asset"] == "embeddings/minilm"]
+    assert told["why"] == ["newer than the table: has_300_dimensions"]
+    graph.catalog = good
+    assert graph.computed(selection) == set()
+    assert graph.table("embeddings/minilm").equals(before)
+
+
 def test_status_tells_of_a_damaged_table_and_of_all_others(graph):
     graph.store.path(dg.AssetKey(["factors", "ease"])).write_bytes(b"not parquet")
     recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)

@@ -133,6 +133,13 @@ def test_an_input_that_is_one_no_more_outdates_the_table(world):
     assert found == {c: "c: d is a new input, b is no input any more"}
 
 
+def test_what_counts_as_it_lies_outdates_nothing_until_it_is_made_anew(world):
+    world.version_of_b = "2"
+    recipes, store, (b, c) = recipes_of(world.assets()), TableStore(url=world.url), map(dg.AssetKey, "bc")
+    assert outdated(recipes, store, [c]) == {c: "b: its code changed"}
+    assert outdated(recipes, store, [c], as_they_lie=[b]) == {c: ""}
+
+
 def test_what_has_no_table_is_neither_current_nor_outdated(tmp_path):
     assert why_outdated(World(str(tmp_path))) == {}
 

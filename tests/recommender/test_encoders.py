@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,27 @@ def test_max_length_cuts_the_document(folder):
     short = load_encoder(EncoderSpec(str(folder), max_length=8), folder)
     first, second = encode(short, ["one two three four five six seven", "one two three four five six seven eight nine"])
     np.testing.assert_allclose(first, second, atol=1e-6)
+
+
+def test_more_tokens_than_there_are_positions_for_are_refused_with_the_limit(folder):
+    load_encoder(EncoderSpec(str(folder), max_length=512), folder)
+    with pytest.raises(EncoderUnavailable, match=r"positions for 512 tokens, and max_length = 513.*lower max_length"):
+        load_encoder(EncoderSpec(str(folder), max_length=513), folder)
+
+
+def test_places_are_counted_from_behind_the_padding_where_the_model_does(folder, tmp_path):
+    from transformers import AutoTokenizer, RobertaConfig, RobertaModel
+
+    config = RobertaConfig(
+        vocab_size=30522, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        max_position_embeddings=34,
+    )  # fmt: skip
+    RobertaModel(config).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
+    bare = EncoderSpec(str(tmp_path), pooling="mean", max_length=32)
+    assert encode(load_encoder(bare, tmp_path), ["long " * 100]).shape == (1, 8)
+    with pytest.raises(EncoderUnavailable, match="positions for 32 tokens, and max_length = 33"):
+        load_encoder(replace(bare, max_length=33), tmp_path)
 
 
 def test_the_official_weights_are_verified_and_others_refused(folder):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.stacking import (
+    TooFewRows,
     cross_folds,
     examples,
     importances,
@@ -297,6 +298,16 @@ def test_nothing_to_learn_from_says_what_to_do():
     part = examples(known(ratings), ratings, 30).with_columns(fold=pl.lit(0))  # what is known is no candidate
     with pytest.raises(ValueError, match="nothing to learn from"):
         train_ranker(part, feature_names(["ease", "noise"], []), **SMALL)
+
+
+def test_trees_without_a_split_are_no_ranker_and_the_setting_is_named():
+    ratings = tastes()
+    held_out = pl.Series(cross_folds(ratings, 3, seed=1) == 0)
+    taught = examples(known(ratings.filter(~held_out)), ratings.filter(held_out), 30).with_columns(fold=pl.lit(0))
+    names = feature_names(["ease", "noise"], [])
+    assert "split" in train_ranker(taught, names, **SMALL)
+    with pytest.raises(TooFewRows, match=rf"{taught.height:,} rows.*smallest_leaf = 100000; lower systems\.<name>\.st"):
+        train_ranker(taught, names, **SMALL | {"smallest_leaf": 100000})
 
 
 def test_what_texts_tell_of_a_candidate_by_hand_and_in_whatever_block_its_user_is():
