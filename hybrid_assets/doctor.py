@@ -89,7 +89,7 @@ def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
             checked = "SHA-256 as expected" if encoder.sha256 else "no sha256 in the catalog to check against"
             yield Finding(f"encoder {name}", True, f"{folder} ({checked})")
         except NotFetchedYet as missing:
-            yield Finding(f"encoder {name}", True, f"{missing}; a run fetches it")
+            yield Finding(f"encoder {name}", True, str(missing))
         except EncoderUnavailable as error:
             yield Finding(f"encoder {name}", False, "not usable", str(error))
 

@@ -88,9 +88,12 @@ def weights_folder(weights: str, revision: str | None = None, *, fetch: bool = T
     try:
         return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed, local_files_only=not fetch))
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        if not fetch:
-            raise NotFetchedYet(f"{weights}: not in {constants.HF_HUB_CACHE} yet") from error
         pinned = f" --revision {revision}" if revision else ""
+        if not fetch:
+            raise NotFetchedYet(
+                f"{weights}: not in {constants.HF_HUB_CACHE} yet; a run fetches it, as does "
+                f"`hf download {weights}{pinned}`"
+            ) from error
         raise EncoderUnavailable(
             f"{weights}: not in {constants.HF_HUB_CACHE} and the hub could not be asked ({type(error).__name__}). "
             f"On a machine with a network run `hf download {weights}{pinned}` and copy that folder here, or name a "
