@@ -27,8 +27,8 @@ from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.jobs import backfill_selection
-from hybrid_assets.orchestration.running import RunOutcome, run_in_process, selected_keys
+from hybrid_assets.orchestration.jobs import backfill_selection, selected_keys
+from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommendation_table import recommendation_table
@@ -139,7 +139,7 @@ def backfill(
     if dry_run and force:
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     if dry_run:
-        selected = selection.resolve(definitions.resolve_asset_graph())
+        selected = selected_keys(definitions, selection)
         recipes = recipes_of(definitions.assets)
         blocked = beyond_this_gpu(recipes, gpu_gib())
         verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)

@@ -1,6 +1,7 @@
 """The errors a person meets when a dataset cannot be fetched or read; each message says what to do."""
 
 from pathlib import Path
+from typing import Self
 
 
 class DatasetError(ValueError):
@@ -12,19 +13,32 @@ class DownloadError(DatasetError):
 
 
 class BadInput(DatasetError):
-    """A file does not hold what it should."""
+    """A file does not hold what it should.
+
+    Attributes:
+        told: the message up to what to do.
+    """
+
+    told = ""
 
     @classmethod
     def at(
         cls, file: Path | str, problem: str, fix: str, *, place: str | None = None, field: str | None = None
-    ) -> "BadInput":
+    ) -> Self:
         """The error with its message put together.
 
         `place` is "line 7" in a text file (1-based, header included, as an editor counts) or "row 7" in a
         Parquet file; `field` is the column's name in that file; `fix` says what to do.
         """
         where = ", ".join(part for part in (str(file), place, field and f'field "{field}"') if part)
-        return cls(f"{where}: {problem}{'' if problem.endswith('?') else '.'} {fix}")
+        told = f"{where}: {problem}{'' if problem.endswith('?') else '.'}"
+        error = cls(f"{told} {fix}")
+        error.told = told
+        return error
+
+
+class MissingColumn(BadInput):
+    """A column is not there, under the name that it has or was given."""
 
 
 def shown(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from hybrid_assets.datasets.errors import BadInput
+from hybrid_assets.datasets.errors import BadInput, MissingColumn
 
 
 class Kind(Enum):
@@ -121,6 +121,8 @@ def _missing(
             f'columns = {{ {field.name} = "{column}" }} holds for all files of the folder: '
             f'rename the column of {path.name} to "{column}", or correct the name'
         )
+    problem = f"this column is missing; the file has {listed}{nearest}"
     if other:
         fix = f"The columns seem to be separated by {other!r}: save the file with commas"
-    return BadInput.at(path, f"this column is missing; the file has {listed}{nearest}", fix, field=column)
+        return BadInput.at(path, problem, fix, field=column)
+    return MissingColumn.at(path, problem, fix, field=column)

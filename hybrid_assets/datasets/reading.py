@@ -23,7 +23,7 @@ from typing import Literal, overload
 import polars as pl
 
 from hybrid_assets.datasets.delimited import delimited_columns, line_of_row, read_delimited
-from hybrid_assets.datasets.errors import BadInput
+from hybrid_assets.datasets.errors import BadInput, MissingColumn
 from hybrid_assets.datasets.fields import (
     MOVIE_ID,
     MOVIES,
@@ -163,13 +163,10 @@ def read_own_ratings(
     """
     try:
         table = _parsed(path, OWN_RATINGS, _MOVIELENS)
-    except BadInput as error:
+    except MissingColumn as missing:
         # columns may be renamed in the catalog for the files of a dataset, not for this one
-        problem, renaming, _ = str(error).partition("Rename the column; ")
-        if not renaming:
-            raise
         fix = "Rename the column: this file needs movieId or title, and rating, whatever [folder] columns says"
-        raise BadInput(f"{problem}{fix}") from error
+        raise BadInput(f"{missing.told} {fix}") from missing
     if "movie_id" not in table.columns and "title" not in table.columns:
         fix = "Name the movies by their id, in a column movieId, or by their title, in a column title"
         raise BadInput.at(path, "the file has neither a column movieId nor a column title", fix)

@@ -4,6 +4,7 @@ Dagster counts such a run as started for ever: the sensor waits for it and its p
 Belongs here: finding them and ending them. Does not: trying again, which the sensor does with a failed run.
 """
 
+import functools
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -51,7 +52,12 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
 def name_host(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Note on which machine a run is where its launcher, the UI say, did not."""
     if HOST_TAG not in run.tags:
-        instance.add_run_tags(run.run_id, {HOST_TAG: socket.gethostname()})
+        _note_host(instance, run.run_id)
+
+
+@functools.lru_cache(maxsize=1)  # every asset of a run asks, with the tags that the run began with
+def _note_host(instance: dg.DagsterInstance, run_id: str) -> None:
+    instance.add_run_tags(run_id, {HOST_TAG: socket.gethostname()})
 
 
 def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:

@@ -58,6 +58,13 @@ def backfill_selection(catalog: Catalog, names: Sequence[str]) -> dg.AssetSelect
     return selection
 
 
+def selected_keys(definitions: dg.Definitions, selection: dg.AssetSelection | None = None) -> set[dg.AssetKey]:
+    """The assets of a selection; None: those of the job `refresh`."""
+    if selection is None:
+        return set(definitions.resolve_job_def(REFRESH).asset_layer.executable_asset_keys)
+    return set(selection.resolve(definitions.resolve_asset_graph()))
+
+
 def _branch(catalog: Catalog, name: str) -> dg.AssetSelection:
     """What is made with an encoder or a model: its own assets and those of the systems and models that use it."""
     branch: dg.AssetSelection = dg.AssetSelection.tag("encoder", name) | dg.AssetSelection.tag("model", name)

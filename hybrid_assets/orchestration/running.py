@@ -14,7 +14,7 @@ import dagster as dg
 
 from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import FORCE_TAG
-from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
+from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH, selected_keys
 from hybrid_assets.orchestration.records import make_home, materialized, open_records, records_kept
 from hybrid_assets.orchestration.staleness import due, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
@@ -39,13 +39,6 @@ class RunOutcome:
     unchanged: int
     failures: Mapping[str, str]
     not_run: int = 0
-
-
-def selected_keys(definitions: dg.Definitions, selection: dg.AssetSelection | None = None) -> set[dg.AssetKey]:
-    """The assets of a selection; None: those of the job `refresh`."""
-    if selection is None:
-        return set(definitions.resolve_job_def(REFRESH).asset_layer.executable_asset_keys)
-    return set(selection.resolve(definitions.resolve_asset_graph()))
 
 
 def run_in_process(

@@ -297,8 +297,9 @@ def _compare(
     if stamp is None:
         return Verdict("missing", tuple(waits.values()) or ("never made here",), inherited=bool(waits))
     found = changes(recipe, stamp, inputs | dict(observed))
-    if recipe.names_files and store.lost_files(recipe.key):
-        found["files"] = f"lost or changed: {', '.join(store.lost_files(recipe.key))}"
+    lost = store.lost_files(recipe.key) if recipe.names_files else []
+    if lost:
+        found["files"] = f"lost or changed: {', '.join(lost)}"
     unchecked = sorted(recipe.checks - set(stamp.checked))
     if unchecked:
         found["checks"] = f"newer than the table: {', '.join(unchecked)}"

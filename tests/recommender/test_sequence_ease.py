@@ -10,17 +10,17 @@ from hybrid_assets.recommender.towers import positions
 in_order = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 20}
 
 
+def of_one_user(items, times):
+    """Who liked these, at these times; two places apart count e^-1."""
+    one, liked = np.ones(len(items), np.int64), np.full(len(items), 4.0, np.float32)
+    return sequence_ease(
+        one, np.array(items), liked, timestamps=np.array(times), regularisation=0.5, decay=2.0, **in_order
+    )
+
+
 def test_sequence_ease_counts_what_was_rated_close_together():
     # one user liked 7, 8 and 9 one after the other, given here in another order; e = exp(-1 / 2) a place apart
-    pair = sequence_ease(
-        np.array([1, 1, 1]),
-        np.array([9, 7, 8]),
-        np.full(3, 4.0, np.float32),
-        timestamps=np.array([30, 10, 20]),
-        regularisation=0.5,
-        decay=2.0,
-        **in_order,
-    )
+    pair = of_one_user([9, 7, 8], [30, 10, 20])
     e = np.exp(-0.5)
     gram = np.array([[1, e * e, e], [e * e, 1, e], [e, e, 1]])  # of 9, 7, 8
     inverse = np.linalg.inv(gram + 0.5 * np.eye(3))
@@ -86,15 +86,7 @@ def test_sequence_ease_without_times_is_ease_and_rows_in_another_order_change_no
 
 def test_equal_times_share_the_mean_of_their_places():
     # 7 and 8 at one moment, then 9: places 0.5, 0.5 and 2
-    pair = sequence_ease(
-        np.array([1, 1, 1]),
-        np.array([7, 8, 9]),
-        np.full(3, 4.0, np.float32),
-        timestamps=np.array([10, 10, 20]),
-        regularisation=0.5,
-        decay=2.0,
-        **in_order,
-    )
+    pair = of_one_user([7, 8, 9], [10, 10, 20])
     e = np.exp(-1.5 / 2)
     inverse = np.linalg.inv(np.array([[1, 1, e], [1, 1, e], [e, e, 1]]) + 0.5 * np.eye(3))
     weights = np.eye(3) - inverse / np.diag(inverse)
