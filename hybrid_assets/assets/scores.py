@@ -156,7 +156,7 @@ def _branches(
             if system.fusion in FUSIONS
             else dict(zip(_weight_names(system), weights, strict=True))
         )
-        step.say(f"weights {weights} have the highest NDCG@{k} on validation")
+        step.say(f"weights {', '.join(f'{weight:g}' for weight in weights)} have the highest NDCG@{k} on validation")
         notes["weight_search"] = markdown_table(tried)
     elif system.alpha is not None:
         numbers["alpha"] = system.alpha
