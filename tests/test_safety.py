@@ -478,7 +478,7 @@ def test_a_pickle_in_a_checkpoint_is_not_loaded(qwen, tmp_path, trace, name):
         pairs, pairs, pairs[::-1], np.array([1, 1, 0, 0]), pairs, pairs, pairs, np.eye(4, dtype=np.float32),
     )  # fmt: skip
     recipe = replace(RECIPE, epochs=4, learning_rate=5e-2)  # else no vector changes, which is refused
-    validation = Validation([pairs[:2]], [pairs[2:]], pairs, k=2)
+    validation = Validation([pairs[:2]], [pairs[:2]], [pairs[2:]], pairs, k=2)
 
     def train(result: str) -> None:
         tune(bare(qwen), qwen, data, recipe, validation=validation, checkpoints=checkpoints, result=tmp_path / result)

@@ -107,13 +107,15 @@ class Validation:
     """Held-out likes on which an encoder is judged while it trains.
 
     Attributes:
-        histories: for each user, the movies liked in the part that is learnt from.
+        histories: for each user, movies liked in the part that is learnt from.
+        rated: for each user, the candidates rated in that part, which are not ranked for this user.
         relevant: for each user, the movies liked in the validation part.
         candidates: (m,) movies that are ranked; they hold all of the above.
         k: cutoff.
     """
 
     histories: Sequence[Index]
+    rated: Sequence[Index]
     relevant: Sequence[Index]
     candidates: Index
     k: int
@@ -346,18 +348,18 @@ def tuned_fingerprint(base: str, tuned: str) -> str:
 
 
 def validation_recall(vectors: Vectors, validation: Validation) -> float:
-    """Mean recall@k of the held-out likes, ranked by cosine to the mean of what the user liked.
+    """Mean recall@k of the held-out likes among the movies not rated yet, by cosine to the mean of what the user liked.
 
     Args:
         vectors: (candidates, d) unit vectors, in the order of `validation.candidates`.
-        validation: users, what they liked, and what is held out.
+        validation: users, what they rated and liked, and what is held out.
     """
     place = np.full(int(validation.candidates.max()) + 1, -1, dtype=np.int64)
     place[validation.candidates] = np.arange(len(validation.candidates))
     recalls = []
-    for history, relevant in zip(validation.histories, validation.relevant, strict=True):
+    for history, rated, relevant in zip(validation.histories, validation.rated, validation.relevant, strict=True):
         scores = vectors @ vectors[place[history]].mean(axis=0)
-        scores[place[history]] = -np.inf
+        scores[place[rated]] = -np.inf
         top = np.argsort(-scores, kind="stable")[: validation.k]
         recalls.append(np.isin(place[relevant], top).mean())
     return float(np.mean(recalls))

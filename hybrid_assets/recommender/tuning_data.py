@@ -88,15 +88,10 @@ def validation_likes(
         None where no user liked a movie in both parts.
     """
     movie_ids = documents["movie_id"].to_numpy()
-    likes = train.filter(pl.col("rating") >= liked)
-    learnt, held_out = (
-        dict(
-            likes.filter(pl.col("validation") == part)
-            .group_by("user_id", maintain_order=True)
-            .agg("movie_id")
-            .iter_rows()
-        )
-        for part in (False, True)
+    likes, rated = pl.col("rating") >= liked, fold_of(train, "fit")
+    rated_by, learnt, held_out = (
+        dict(rows.group_by("user_id", maintain_order=True).agg("movie_id").iter_rows())
+        for rows in (rated, rated.filter(likes), train.filter(likes & pl.col("validation")))
     )
     users = sorted(set(learnt) & set(held_out))
     if not users:
@@ -107,4 +102,5 @@ def validation_likes(
     relevant = [positions(movie_ids, np.array(held_out[user])) for user in users]
     others = generator.permutation(len(movie_ids))[:VALIDATION_MOVIES]
     candidates = np.unique(np.concatenate([*histories, *relevant, others]))
-    return Validation(histories, relevant, candidates, k)
+    rated_candidates = [np.intersect1d(positions(movie_ids, np.array(rated_by[user])), candidates) for user in users]
+    return Validation(histories, rated_candidates, relevant, candidates, k)

@@ -69,7 +69,9 @@ def data(copies: int = 1) -> TuningData:
     )
 
 
-VALIDATION = Validation(list(MOVIES[:, :10]), list(MOVIES[:, 10:]), np.arange(len(DOCUMENTS)), k=2)
+VALIDATION = Validation(
+    list(MOVIES[:, :10]), list(MOVIES[:, :10]), list(MOVIES[:, 10:]), np.arange(len(DOCUMENTS)), k=2
+)
 
 
 @pytest.fixture(scope="module")
@@ -313,8 +315,12 @@ def test_the_papers_share_of_trained_weights_and_its_memory(tmp_path):
 
 def test_recall_of_the_held_out_likes_by_hand():
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], dtype=np.float32)
-    validation = Validation([np.array([0]), np.array([2])], [np.array([1, 3]), np.array([3])], np.arange(4), k=1)
-    assert validation_recall(vectors, validation) == (1 / 2 + 1) / 2
+    histories = [np.array([0]), np.array([2])]
+    relevant = [np.array([1, 3]), np.array([3])]
+    assert validation_recall(vectors, Validation(histories, histories, relevant, np.arange(4), k=1)) == (1 / 2 + 1) / 2
+    rated = [np.array([0, 1]), np.array([2, 3])]
+    relevant = [np.array([3]), np.array([1])]
+    assert validation_recall(vectors, Validation(histories, rated, relevant, np.arange(4), k=1)) == 1
 
 
 def test_checkpoints_of_a_finished_training_can_be_deleted(qwen, tmp_path):

@@ -1,11 +1,11 @@
-"""What fine-tuning takes: nothing of cold movies, whatever the loss."""
+"""What fine-tuning takes: nothing of cold movies, whatever the loss; and what an encoder is judged on meanwhile."""
 
 import numpy as np
 import polars as pl
 import pytest
 
 from hybrid_assets.recommender.towers import TowerPair
-from hybrid_assets.recommender.tuning_data import tuning_data
+from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
 
 DOCUMENTS = pl.DataFrame({"movie_id": [40, 10, 30, 20], "document": ["d", "a", "c", "b"]})
 PAIRS = pl.DataFrame(
@@ -30,3 +30,19 @@ def test_alignment_learns_from_no_factors_of_cold_movies():
 def test_a_cold_movie_in_a_pair_is_refused():
     with pytest.raises(ValueError, match="1 cold movies would be learnt from, the first 30"):
         data([30], towers=None)
+
+
+def test_nothing_that_was_rated_before_is_ranked_among_the_held_out_likes():
+    train = pl.DataFrame(
+        {
+            "user_id": [1, 1, 1, 2, 2],
+            "movie_id": [10, 30, 20, 10, 40],
+            "rating": [5.0, 1.0, 4.0, 5.0, 5.0],
+            "validation": [False, False, True, False, False],
+        }
+    )
+    found = validation_likes(DOCUMENTS, train, liked=4.0, k=1, seed=42)
+    ids = DOCUMENTS["movie_id"].to_numpy()
+    assert [ids[movies].tolist() for movies in found.histories] == [[10]]
+    assert [sorted(ids[movies].tolist()) for movies in found.rated] == [[10, 30]], "disliked ones too"
+    assert [ids[movies].tolist() for movies in found.relevant] == [[20]]
