@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from hybrid_assets.assets.factors import fit_model, fold_in_model
-from hybrid_assets.assets.stackers import learn, learned_fusion
+from hybrid_assets.assets.factors import model_spec
+from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
@@ -27,6 +27,8 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
+from hybrid_assets.recommender.learned_systems import learn, learned_fusion
+from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_model
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.stacking import LearnedFusion
@@ -90,8 +92,9 @@ def _fitted(catalog: Catalog, names: Iterable[str], train: pl.DataFrame) -> dict
         settings = catalog.models[name]
         if isinstance(settings, PmfSettings):  # speed does not depend on the values of the factors
             settings = settings.model_copy(update={"epochs": 5})
-        pair = fit_model(settings, THRESHOLD, train)
-        models[name] = (fold_in_model(settings, THRESHOLD, pair, train), pair)
+        model = model_spec(settings, THRESHOLD)
+        pair = fit_model(model, train)
+        models[name] = (fold_in_model(model, pair, train), pair)
     return models
 
 
@@ -103,15 +106,15 @@ def _learned(
     embeddings: dict[str, tuple[Ids, Vectors]],
 ) -> LearnedFusion:
     """As many trees as the system's, taught by newcomers with as many ratings as are known here."""
-    learning = system.learning
-    left_out = leave_out(train, learning.newcomers, learning.seed)
+    spec = learned_spec(system, THRESHOLD)
+    left_out = leave_out(train, spec.newcomers, spec.seed)
     assert left_out
     films = films_of(left_out.warm, years, THRESHOLD)
     models = _fitted(catalog, system.model_names, left_out.warm)
-    taught = newcomer_examples(models, films, left_out, KNOWN, learning.candidates)
+    taught = newcomer_examples(models, films, left_out, KNOWN, spec.size)
     taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD)
-    table = learn(system, taught.with_columns(fold=pl.lit(learning.folds)), lambda told: None, for_users=False)
-    return learned_fusion(system, table)
+    table = learn(spec, taught.with_columns(fold=pl.lit(spec.folds)), lambda told: None, for_users=False)
+    return learned_fusion(spec, table)
 
 
 def _row(title: str, system: NewcomerSystem, own: pl.DataFrame, item_vectors: list[Vectors]) -> None:

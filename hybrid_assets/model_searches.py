@@ -15,11 +15,12 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets import queries
-from hybrid_assets.assets.factors import fit_model, libraries_of
+from hybrid_assets.assets.factors import model_spec
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import LOCAL, TableStore
 from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
+from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
 from hybrid_assets.reporting.plots import search_plot
@@ -87,12 +88,14 @@ def tune_model(
     fit_rows = fold_of(train, "fit")
 
     def quality(searched: Mapping[str, Any]) -> float:
-        return judged(fit_model(with_settings(settings, searched), threshold, fit_rows, texts))
+        return judged(fit_model(model_spec(with_settings(settings, searched), threshold), fit_rows, texts))
 
     given = settings.model_dump(mode="json", exclude={"refresh"})
     held = {name: value for name, value in given.items() if name not in space}
     made_from = [stamp.data_version for key in _inputs(encoder) if (stamp := store.stamp(key))]
-    versions = {name: importlib.metadata.version(name) for name in ("optuna", *sorted(libraries_of([settings])))}
+    versions = {
+        name: importlib.metadata.version(name) for name in ("optuna", *sorted(libraries_of([settings.algorithm])))
+    }
     values = {name: repr(distribution) for name, distribution in space.items()}
     folder = _folder(store, model)
     current = {name: given[name] for name in space}

@@ -13,9 +13,9 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.factors import fold_in_model
-from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering, weighs_branches
-from hybrid_assets.assets.stackers import learned_asset, learned_system
+from hybrid_assets.assets.factors import model_spec
+from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering
+from hybrid_assets.assets.stackers import learned_asset, learned_spec
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.staleness import Recipe
@@ -36,6 +36,8 @@ from hybrid_assets.queries import (
     titles_of,
 )
 from hybrid_assets.recommender.fold_in import FOLD_INS
+from hybrid_assets.recommender.learned_systems import learned_system
+from hybrid_assets.recommender.models.algorithms import fold_in_model
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
@@ -109,7 +111,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     models = {}
     for name in settings.model_names:
         pair = model_towers(table(store, f"factors/{name}"), "train")
-        models[name] = (fold_in_model(catalog.models[name], threshold, pair, train), pair)
+        models[name] = (fold_in_model(model_spec(catalog.models[name], threshold), pair, train), pair)
     embeddings = {
         name: ids_and_vectors(table(store, f"embeddings/{name}").collect(), "movie_id")
         for name in settings.encoder_names
@@ -117,8 +119,14 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     if settings.is_learned:
         learned = table(store, learned_asset(system, settings)).collect()
         films = films_of(train, film_years(table(store, "movies").collect()), threshold)
-        explained_to = explained_ranks(settings, catalog.evaluation.list_length)
-        loaded = learned_system(settings, learned, models, embeddings, films, explained_to)
+        loaded = learned_system(
+            learned_spec(settings, threshold),
+            learned,
+            models,
+            embeddings,
+            films,
+            explained=explained_ranks(settings, catalog.evaluation.list_length),
+        )
     else:
         loaded = newcomer_system(
             models,
@@ -155,7 +163,7 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
         *(f"embeddings/{name}" for name in settings.needed_encoders),
     ]
     parts += [learned_asset(system, settings)] if settings.is_learned else []
-    parts += [f"scores/{system}"] if weighs_branches(settings) else []
+    parts += [f"scores/{system}"] if settings.weighs_branches else []
     check_made(store, catalog, system, parts)
     reason = stale_reason(store, recipes, parts)
     if reason:
@@ -168,7 +176,7 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
 
 def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[float, ...] | None:
     numbers = {}
-    if weighs_branches(settings):
+    if settings.weighs_branches:
         key = dg.AssetKey(["scores", system])
         store.scan(key)  # says how to build it, where it is not there
         stamp = store.stamp(key)

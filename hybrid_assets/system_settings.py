@@ -106,6 +106,16 @@ class SystemSettings(Settings):
         return self.encoders or ((self.encoder,) if self.encoder else ())
 
     @property
+    def branch_names(self) -> tuple[str, ...]:
+        """All its branches, the collaborative ones first."""
+        return (*self.model_names, *self.encoder_names)
+
+    @property
+    def weighs_branches(self) -> bool:
+        """Whether validation chooses weights for its branches; the stamp of its lists has them."""
+        return not self.is_learned and len(self.branch_names) > 1 and self.alpha is None
+
+    @property
     def needed_encoders(self) -> tuple[str, ...]:
         """The encoders without which it has no lists: its content branches, and what it is re-ranked by."""
         reranked_by = (self.rerank.encoder,) if self.rerank and self.rerank.encoder else ()
@@ -126,7 +136,7 @@ class SystemSettings(Settings):
         if (self.model and self.models) or (self.encoder and self.encoders):
             raise ValueError("name one branch by `model` or `encoder`, several by `models` or `encoders`, not both")
         models, encoders = self.model_names, self.encoder_names
-        branches = [*models, *encoders]
+        branches = list(self.branch_names)
         if not branches:
             raise ValueError("a system needs a model, an encoder, or both")
         if len(set(branches)) < len(branches):

@@ -1,6 +1,6 @@
 """train_ratings + embeddings + scores -> cold_start: lists for movies, and for people, that no model has seen."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import TypeAlias
@@ -8,9 +8,9 @@ from typing import TypeAlias
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import fit_model, fold_in_model, libraries_of, of_account
-from hybrid_assets.assets.scores import chosen_weights, weighs_branches
-from hybrid_assets.assets.stackers import learn, learned_system, of_newcomers, with_texts
+from hybrid_assets.assets.factors import model_spec, of_account
+from hybrid_assets.assets.scores import chosen_weights
+from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -19,21 +19,21 @@ from hybrid_assets.recommender.cold_start import (
     ColdSplit,
     cold_candidates,
     cold_split,
+    cold_towers,
     drawn_ids,
     item_cold,
-    nearest_rated,
     user_cold,
-    with_cold_movies,
     with_intervals,
 )
 from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
+from hybrid_assets.recommender.learned_systems import learn_for_newcomers, learned_system, with_texts
 from hybrid_assets.recommender.metrics import Values
+from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_model, libraries_of
 from hybrid_assets.recommender.newcomers import newcomer_system
-from hybrid_assets.recommender.stacking import TooFewRows
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
-from hybrid_assets.recommender.tables import ids_and_vectors, profiles_of
+from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import outside
 from hybrid_assets.system_settings import SystemSettings
@@ -78,13 +78,14 @@ def cold_start_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
 def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     settings, evaluation = catalog.cold_start, catalog.evaluation
     systems = {name: catalog.systems[name] for name in settings.systems}
-    models = {model: catalog.models[model] for system in systems.values() for model in system.model_names}
+    models = list(dict.fromkeys(model for system in systems.values() for model in system.model_names))
+    threshold = evaluation.relevance_threshold
     encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
     # what fuses the branches: weights that validation chose stand beside the lists, learned ones are learned anew
-    fused_by = {name: f"scores/{name}" for name, system in systems.items() if weighs_branches(system)}
+    fused_by = {name: f"scores/{name}" for name, system in systems.items() if system.weighs_branches}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     reads_years = any(system.is_learned for system in systems.values())
-    used = {"numpy", "scipy", "torch"} | libraries_of(models.values())
+    used = {"numpy", "scipy", "torch"} | libraries_of(catalog.models[model].algorithm for model in models)
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(
@@ -94,7 +95,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},
-            {model: of_account(settings) for model, settings in models.items()},
+            {model: of_account(catalog.models[model]) for model in models},
             {encoder: catalog.encoders[encoder].tuning is not None for encoder in encoders},
             evaluation.of_figures,
             [catalog.pairs.cold_share, catalog.pairs.seed],
@@ -151,11 +152,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             movies=drawn_ids(train["movie_id"].unique().sort().to_numpy(), settings.movies, catalog.pairs.seed),
             seed=settings.seed,
         )
-        threshold = evaluation.relevance_threshold
         fitted = {}
-        for name, model in models.items():
-            step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
-            fitted[name] = fit_model(model, threshold, split.warm)
+        for model in models:
+            step.say(f"fitting {model} on {split.warm.height:,} ratings, without the cold users and movies")
+            fitted[model] = fit_model(model_spec(catalog.models[model], threshold), split.warm)
         here = {name: table for name, table in tables.items() if table is not None}
         embedded = {
             encoder: ids_and_vectors(here[f"embeddings_{encoder}"].collect(), "movie_id")
@@ -171,12 +171,13 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             fusion: Fusion = None
             if not missing and system.is_learned:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
-                texts = {encoder: here[f"embeddings_{encoder}"] for encoder in system.encoder_names}
-                tell = partial(with_texts, train=train, embeddings=texts, stacker=system.learning, threshold=threshold)
+                spec = learned_spec(system, threshold)
+                texts = {encoder: embedded[encoder] for encoder in system.encoder_names}
+                tell = partial(with_texts, spec, train=train, embeddings=texts)
                 step.say(f"{name}: learning from those who are not held out")
-                fusion = _Learned(learn_to_judge(system, taught, tell, max(settings.known), step.say), films())
+                fusion = _Learned(learn_for_newcomers(spec, taught, tell, max(settings.known), step.say), films())
             elif not missing:
-                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if weighs_branches(system) else None
+                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if system.weighs_branches else None
                 fusion = chosen_weights(system, stamp.numbers if stamp else {})
             rows += _movie_rows(name, system, held, fusion, missing)
             rows += _people_rows(name, system, held, fusion, missing)
@@ -197,31 +198,6 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     return cold_start
 
 
-def learn_to_judge(
-    system: SystemSettings,
-    taught: pl.DataFrame,
-    tell: Callable[[pl.DataFrame], pl.DataFrame],
-    most_known: int,
-    say: Callable[[str], None],
-) -> pl.DataFrame:
-    """What new people are ranked by: what newcomers taught, and what users did where somebody is ranked as they are.
-
-    Args:
-        system: that learns.
-        taught: candidates of those who are not held out.
-        tell: candidates -> the same with what the texts tell of them.
-        most_known: the largest number of a new person's ratings.
-        say: told how far it is.
-    """
-    newcomers = taught.filter(of_newcomers(system))
-    if not newcomers.is_empty() and most_known <= max(system.learning.newcomer_ratings):
-        try:
-            return learn(system, tell(newcomers), say, for_users=False)
-        except TooFewRows as few:
-            say(f"newcomers will be ranked as users are: {few}")
-    return learn(system, tell(taught), say)
-
-
 @dataclass(frozen=True)
 class _HeldOut:
     """What every system is judged with: the split, the models fitted without what is held out, the texts' vectors."""
@@ -234,7 +210,7 @@ class _HeldOut:
 
 @dataclass(frozen=True)
 class _Learned:
-    """What a system has learnt from those who are not held out, as `learn` gives it, and what they tell of films."""
+    """What a system has learned from those who are not held out, as `learn` gives it, and what they tell of films."""
 
     table: pl.DataFrame
     films: Films
@@ -264,13 +240,8 @@ def _movie_rows(
         return _movie_states(name, state)
     if isinstance(fusion, _Learned):
         return _movie_states(name, "what it has learnt holds for movies that somebody rated")
-    borrows = system.model_names and system.encoder_names
-    nearest = nearest_rated(split, *held.embedded[system.encoder_names[0]]) if borrows else None
-    towers = {model: with_cold_movies(held.fitted[model], split.movies, nearest) for model in system.model_names}
-    for encoder in system.encoder_names:
-        ids, vectors = held.embedded[encoder]
-        profiles = profiles_of(split.warm, PROFILE_READING[system.fusion], threshold, ids, vectors)
-        towers[encoder] = TowerPair(*profiles, ids, vectors)
+    models, embedded = _branches(system, held)
+    towers = cold_towers(models, embedded, split, PROFILE_READING[system.fusion], threshold)
     rows = []
     for candidates in ("cold", "all"):
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
@@ -288,22 +259,23 @@ def _people_rows(
     name: str, system: SystemSettings, held: _HeldOut, fusion: Fusion, missing: str
 ) -> list[dict[str, object]]:
     """Every number of known ratings."""
-    catalog, split, fitted = held.catalog, held.split, held.fitted
+    catalog, split = held.catalog, held.split
+    models, embedded = _branches(system, held)
     threshold, numbers_known = catalog.evaluation.relevance_threshold, catalog.cold_start.known
     learnt = _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from what these users liked" if learnt else "")
     try:
         folds_in = {
-            model: (fold_in_model(catalog.models[model], threshold, fitted[model], split.warm), fitted[model])
-            for model in system.model_names
+            model: (fold_in_model(model_spec(catalog.models[model], threshold), pair, split.warm), pair)
+            for model, pair in models.items()
         }
     except CannotFoldIn as error:
         state = str(error)
     if state:
         return [_row(name, "people", "warm", known, state) for known in numbers_known]
-    embedded = {encoder: held.embedded[encoder] for encoder in system.encoder_names}
     if isinstance(fusion, _Learned):
-        loaded = learned_system(system, fusion.table, folds_in, embedded, fusion.films, explained=0)
+        spec = learned_spec(system, threshold)
+        loaded = learned_system(spec, fusion.table, folds_in, embedded, fusion.films, explained=0)
     else:
         warm = split.warm["movie_id"].unique(maintain_order=True).to_numpy()
         loaded = newcomer_system(folds_in, embedded, warm, fusion=system.fusion, weights=fusion, threshold=threshold)
@@ -314,6 +286,14 @@ def _people_rows(
         )
         rows.append(_row(name, "people", "warm", known, MEASURED) | _summary(values, catalog))
     return rows
+
+
+def _branches(system: SystemSettings, held: _HeldOut) -> tuple[dict[str, TowerPair], dict[str, tuple[Ids, Vectors]]]:
+    """The system's models and texts that are there."""
+    return (
+        {model: held.fitted[model] for model in system.model_names},
+        {encoder: held.embedded[encoder] for encoder in system.encoder_names if encoder in held.embedded},
+    )
 
 
 def _tuned(system: SystemSettings, catalog: Catalog) -> str:

@@ -6,11 +6,12 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.stackers import content_towers, learned_asset, learned_fusion, system_tags
+from hybrid_assets.assets.stackers import embeddings_of, learned_asset, learned_spec, system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
+from hybrid_assets.recommender.learned_systems import content_towers, learned_fusion
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
 from hybrid_assets.recommender.stacking import learned_ranking
@@ -44,7 +45,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
     evaluation = catalog.evaluation
     inputs = _inputs(name, system)
     branch_columns = {}
-    for branch in _branch_names(system):
+    for branch in system.branch_names:
         branch_columns[f"score_{branch}"] = f"score of {branch} before normalisation"
         branch_columns[f"part_{branch}"] = f"what {branch} adds to the score"
     if system.fusion == "stacked":
@@ -149,7 +150,7 @@ def _branches(
 ) -> list[Branch]:
     """The weighted branches over the candidates; weights that validation has to choose go into numbers and notes."""
     k, threshold = catalog.evaluation.k, catalog.evaluation.relevance_threshold
-    if weighs_branches(system):
+    if system.weighs_branches:
         weights, tried = choose_weights(_towers(system, tables, "fit"), train, system.fusion, k=k, threshold=threshold)
         numbers |= (
             {"alpha": weights[0]}
@@ -163,14 +164,9 @@ def _branches(
     return system_branches(_towers(system, tables, "train"), pool, system.fusion, chosen_weights(system, numbers))
 
 
-def weighs_branches(system: SystemSettings) -> bool:
-    """Whether validation chooses weights for the system's branches; the stamp of its lists has them."""
-    return not system.is_learned and len(_branch_names(system)) > 1 and system.alpha is None
-
-
 def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | str]) -> tuple[float, ...] | None:
     """The weight of each branch: as set, or as in the numbers of scores/<system>; None for a single branch."""
-    if system.alpha is None and not weighs_branches(system):
+    if system.alpha is None and not system.weighs_branches:
         return None
     if system.fusion in FUSIONS:
         alpha = float(numbers["alpha"]) if system.alpha is None else system.alpha
@@ -178,25 +174,20 @@ def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | s
     return tuple(float(numbers[name]) for name in _weight_names(system))
 
 
-def _branch_names(system: SystemSettings) -> tuple[str, ...]:
-    return (*system.model_names, *system.encoder_names)
-
-
 def _weight_names(system: SystemSettings) -> list[str]:
-    return [f"weight_{branch}" for branch in _branch_names(system)]
+    return [f"weight_{branch}" for branch in system.branch_names]
 
 
 def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.list_length
-    embedded = {it: ids_and_vectors(tables[f"embeddings_{it}"].collect(), "movie_id") for it in system.encoder_names}
     known = known_from(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
         film_years(tables["movies"].collect()),
         threshold,
-        content_towers(train, embedded, threshold),
+        content_towers(train, embeddings_of(system, tables), threshold),
     )
-    fusion = learned_fusion(system, tables["learned"].collect())
+    fusion = learned_fusion(learned_spec(system, threshold), tables["learned"].collect())
     return learned_ranking(fusion, known, system.learning.candidates, k, explained=explained_ranks(system, k))
 
 
@@ -231,7 +222,7 @@ def _towers(system: SystemSettings, tables: Tables, fold: Fold) -> dict[str, Tow
 
 
 def _in_words(system: SystemSettings) -> str:
-    branches = _branch_names(system)
+    branches = system.branch_names
     if system.rerank:
         by = f" over {system.rerank.encoder}" if system.rerank.encoder else ""
         plain = system.model_copy(update={"rerank": None})

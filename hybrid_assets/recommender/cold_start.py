@@ -19,8 +19,10 @@ import polars as pl
 from hybrid_assets.recommender.intervals import mean_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
+from hybrid_assets.recommender.profiles import Reading
 from hybrid_assets.recommender.ranking import Branch, Index, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
+from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 
 # Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
@@ -123,6 +125,34 @@ def with_cold_movies(pair: TowerPair, movies: Ids, nearest: Ids | None) -> Tower
         np.concatenate([pair.item_ids, movies]),
         np.concatenate([pair.item_vectors, borrowed]),
     )
+
+
+def cold_towers(
+    models: Mapping[str, TowerPair],
+    embeddings: Mapping[str, tuple[Ids, Vectors]],
+    split: ColdSplit,
+    reading: Reading,
+    threshold: float,
+) -> dict[str, TowerPair]:
+    """A system's branches with the cold movies among their items.
+
+    With texts the models borrow a cold movie's vector from its `nearest_rated` by the first of them.
+
+    Args:
+        models: collaborative branches, fitted on `split.warm`.
+        embeddings: content branches: movies and the unit vectors of their texts.
+        split: whose cold movies they are.
+        reading: which ratings a profile is made of.
+        threshold: liked.
+
+    Raises:
+        ValueError: a movie has no text.
+    """
+    nearest = nearest_rated(split, *next(iter(embeddings.values()))) if models and embeddings else None
+    towers = {name: with_cold_movies(pair, split.movies, nearest) for name, pair in models.items()}
+    for name, (ids, vectors) in embeddings.items():
+        towers[name] = TowerPair(*profiles_of(split.warm, reading, threshold, ids, vectors), ids, vectors)
+    return towers
 
 
 def cold_candidates(split: ColdSplit, *, only_cold: bool, seed: int) -> Candidates:

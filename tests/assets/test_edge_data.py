@@ -1,14 +1,16 @@
 """Very small and degenerate data through the whole graph: defined results, or an error that says what to do."""
 
+from dataclasses import replace
+
 import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
 from quick_graph import Graph, quick_catalog
 
-from hybrid_assets.assets.cold_start import learn_to_judge
-from hybrid_assets.assets.stackers import USERS, learn
+from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog
+from hybrid_assets.recommender.learned_systems import USERS, learn, learn_for_newcomers
 from hybrid_assets.recommender.stacking import TooFewRows
 from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.system_settings import StackerSettings, SystemSettings
@@ -100,11 +102,12 @@ def test_too_few_newcomers_to_learn_from_are_ranked_as_users_are():
         **{name: pl.Series(generator.random(len(rows)), dtype=pl.Float32) for name in names},
     )
     said: list[str] = []
-    found = learn(system, taught, said.append)
+    spec = learned_spec(system, 4.0)
+    found = learn(spec, taught, said.append)
     assert found["who"].to_list() == [USERS]
     assert any(
         "newcomers will be ranked as users are: no tree" in told and "smallest_leaf = 50" in told for told in said
     )
-    assert learn_to_judge(system, taught, lambda rows: rows, 1, said.append).equals(found)
+    assert learn_for_newcomers(spec, taught, lambda rows: rows, 1, said.append).equals(found)
     with pytest.raises(TooFewRows, match="its 400 rows"):
-        learn(system.model_copy(update={"stacker": stacker.model_copy(update={"smallest_leaf": 999})}), taught, print)
+        learn(replace(spec, trees={**spec.trees, "smallest_leaf": 999}), taught, print)

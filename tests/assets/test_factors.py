@@ -8,10 +8,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hybrid_assets.assets import factors
-from hybrid_assets.assets.factors import ALGORITHMS, factor_assets, fit_model
+from hybrid_assets.assets.factors import factor_assets, model_spec
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
+from hybrid_assets.recommender.models import algorithms
+from hybrid_assets.recommender.models.algorithms import ALGORITHMS, fit_folds, fit_model
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import TowerPair
@@ -50,15 +51,15 @@ def held_out_by(ratings: pl.DataFrame, fold: str) -> pl.DataFrame:
 
 def test_folds_fitted_side_by_side_are_those_fitted_one_after_the_other(monkeypatch):
     train, _ = split(timed_ratings())
-    settings = PmfSettings(algorithm="pmf", factors=4, epochs=5)
-    alone = factors.fit_folds(settings, 4.0, train)
-    monkeypatch.setattr(factors, "WORTH_A_PROCESS", 0)
-    beside = factors.fit_folds(settings, 4.0, train)
+    model = model_spec(PmfSettings(algorithm="pmf", factors=4, epochs=5), 4.0)
+    alone = fit_folds(model, train)
+    monkeypatch.setattr(algorithms, "WORTH_A_PROCESS", 0)
+    beside = fit_folds(model, train)
     for fold, pair in alone.items():
         np.testing.assert_array_equal(pair.user_vectors, beside[fold].user_vectors)
         np.testing.assert_array_equal(pair.item_vectors, beside[fold].item_vectors)
     with pytest.raises(ValueError, match="at least one rating, found none"):
-        factors.fit_folds(settings, 4.0, train.with_columns(validation=True))
+        fit_folds(model, train.with_columns(validation=True))
 
 
 def test_a_script_that_builds_the_graph_is_not_run_again_by_the_process_beside_it(tmp_path):
@@ -68,11 +69,13 @@ def test_a_script_that_builds_the_graph_is_not_run_again_by_the_process_beside_i
     script = tmp_path / "script.py"
     script.write_text(
         "import polars as pl\n"
-        "from hybrid_assets.assets import factors\n"
+        "from hybrid_assets.assets.factors import model_spec\n"
         "from hybrid_assets.model_settings import PmfSettings\n"
-        "factors.WORTH_A_PROCESS = 0\n"
+        "from hybrid_assets.recommender.models import algorithms\n"
+        "algorithms.WORTH_A_PROCESS = 0\n"
+        "model = model_spec(PmfSettings(algorithm='pmf', factors=4, epochs=5), 4.0)\n"
         f"train = pl.read_parquet({str(tmp_path / 'train.parquet')!r})\n"
-        "print(list(factors.fit_folds(PmfSettings(algorithm='pmf', factors=4, epochs=5), 4.0, train)))\n"
+        "print(list(algorithms.fit_folds(model, train)))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120)
     assert done.stdout == "['train', 'fit']\n", done.stderr
@@ -92,7 +95,8 @@ def test_when_a_held_out_movie_was_rated_and_how_changes_nothing(settings, fold,
         timestamp=pl.when("hidden").then(moved).otherwise("timestamp"),
     )
     assert not changed.equals(ratings)
-    found: list[TowerPair] = [fit_model(settings, 4.0, fold_of(split(table)[0], fold)) for table in (ratings, changed)]
+    model = model_spec(settings, 4.0)
+    found: list[TowerPair] = [fit_model(model, fold_of(split(table)[0], fold)) for table in (ratings, changed)]
     assert found[0].user_vectors.tobytes() == found[1].user_vectors.tobytes()
     assert found[0].item_vectors.tobytes() == found[1].item_vectors.tobytes()
 
@@ -101,7 +105,7 @@ def test_when_a_held_out_movie_was_rated_and_how_changes_nothing(settings, fold,
 def test_when_a_train_movie_was_rated_changes_a_model_of_sequences(settings):
     train, _ = split(timed_ratings())
     other = train.with_columns(pl.col("timestamp").reverse())
-    found = [fit_model(settings, 4.0, table) for table in (train, other)]
+    found = [fit_model(model_spec(settings, 4.0), table) for table in (train, other)]
     assert found[0].user_vectors.tobytes() != found[1].user_vectors.tobytes()
 
 
@@ -119,4 +123,4 @@ def test_every_algorithm_of_the_catalog_has_a_function(catalog):
 
 def test_a_model_that_reads_texts_says_so_where_it_gets_none():
     with pytest.raises(ValueError, match="vbpr learns from an encoder's embeddings"):
-        fit_model(VbprSettings(algorithm="vbpr", encoder="minilm"), 4.0, timed_ratings())
+        fit_model(model_spec(VbprSettings(algorithm="vbpr", encoder="minilm"), 4.0), timed_ratings())

@@ -8,11 +8,12 @@ import polars as pl
 import pytest
 from quick_graph import Graph
 
-from hybrid_assets.assets import cold_start, tuning
+from hybrid_assets.assets import tuning
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
 from hybrid_assets.orchestration.storage import StampedTable, content_hash
+from hybrid_assets.recommender import learned_systems
 from hybrid_assets.recommender.cold_start import drawn_ids
 from hybrid_assets.recommender.contrastive_pairs import cold_movies
 
@@ -87,13 +88,13 @@ def test_weights_are_chosen_by_what_has_not_seen_validation(graph):
 
 
 def test_new_people_teach_a_learned_system_nothing(graph, monkeypatch):
-    learn, taught = cold_start.learn, []
+    learn, taught = learned_systems.learn, []
 
-    def seen(system, rows, say, **how):
+    def seen(spec, rows, say, **how):
         taught.append(set(rows["user_id"]))
-        return learn(system, rows, say, **how)
+        return learn(spec, rows, say, **how)
 
-    monkeypatch.setattr(cold_start, "learn", seen)
+    monkeypatch.setattr(learned_systems, "learn", seen)
     settings = graph.catalog.model_dump()
     settings["cold_start"] |= {"systems": ["stacked_minilm"], "users": 0.4}
     graph.catalog = Catalog.model_validate(settings)

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from hybrid_assets.assets.factors import ALGORITHMS
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
+from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.towers import TowerPair
 

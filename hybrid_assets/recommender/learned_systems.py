@@ -1,0 +1,259 @@
+"""Learned fusions as a whole: what teaches them, what they learn from it, and who is ranked by which part of it.
+
+Users of the data teach one part, newcomers, who bring few ratings, the other. Belongs here: putting candidates, texts
+and learners together for both. Does not: a learner itself (stacking.py, gate.py), newcomers' candidates and lists
+(learned_newcomers.py), which assets these tables are (assets/stackers.py).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from hybrid_assets.recommender.cold_start import ColdSplit
+from hybrid_assets.recommender.fold_in import FOLD_INS
+from hybrid_assets.recommender.gate import gated_fusion, train_gate
+from hybrid_assets.recommender.learned_newcomers import (
+    Embeddings,
+    Models,
+    learned_newcomer_system,
+    leave_out,
+    newcomer_examples,
+    with_newcomer_contents,
+)
+from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_model
+from hybrid_assets.recommender.newcomers import NewcomerSystem
+from hybrid_assets.recommender.stacking import (
+    LearnedFusion,
+    TooFewRows,
+    cross_folds,
+    examples,
+    stacked_fusion,
+    train_ranker,
+    with_contents,
+)
+from hybrid_assets.recommender.stacking_context import Films, films_of
+from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
+from hybrid_assets.recommender.systems import candidates
+from hybrid_assets.recommender.towers import TowerPair
+
+# Whom a fusion was learned for: those in the data with all their ratings, or those who bring a few.
+USERS, NEWCOMERS = "users", "newcomers"
+
+
+@dataclass(frozen=True)
+class LearnedSpec:
+    """How a fusion is learned.
+
+    Attributes:
+        fusion: "gated" (gate.py) or "stacked" (stacking.py).
+        models: names of the collaborative branches.
+        encoders: names of the content branches.
+        threshold: a rating of at least this is liked.
+        folds: parts of train, each held out once.
+        size: candidates of each user.
+        newcomers: share of the users who leave train whole and come back as new people.
+        newcomer_ratings: how many ratings they bring, each number in turn.
+        rankers: how many rankers "stacked" trains.
+        trees: the settings of `train_ranker` but its seed.
+        seed: of the folds and of the first ranker's draws; newcomers are drawn by it + 1.
+    """
+
+    fusion: str
+    models: tuple[str, ...]
+    encoders: tuple[str, ...]
+    threshold: float
+    folds: int
+    size: int
+    newcomers: float
+    newcomer_ratings: tuple[int, ...]
+    rankers: int
+    trees: Mapping[str, Any]
+    seed: int
+
+
+def taught_candidates(
+    spec: LearnedSpec,
+    models: Mapping[str, ModelSpec],
+    train: pl.DataFrame,
+    years: pl.DataFrame,
+    say: Callable[[str], None],
+) -> pl.DataFrame:
+    """The candidates that teach a fusion, with what models and context tell of them.
+
+    Train is dealt into folds; for each, the models are fitted on the others and rank candidates, which the held-out
+    ratings mark. Then some users leave train whole and come back as new people, unless a model cannot fold them in.
+
+    Args:
+        spec: how it is learned.
+        models: the collaborative branches.
+        train: train ratings.
+        years: `movie_id`, `year`.
+        say: told how far it is.
+
+    Returns:
+        `fold`, from `spec.folds` on one for each number of ratings that newcomers bring; then as `stacking.examples`.
+    """
+    names, threshold = ", ".join(models), spec.threshold
+    fold = cross_folds(train, spec.folds, spec.seed)
+    tables = []
+    for held_out in range(spec.folds):
+        say(f"fold {held_out + 1} of {spec.folds}: fitting {names}")
+        rest = train.filter(pl.Series(fold != held_out))
+        fitted = {name: fit_model(model, rest) for name, model in models.items()}
+        taught = examples(
+            known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.size
+        )
+        tables.append(taught.select(pl.lit(held_out, pl.UInt8).alias("fold"), pl.all()))
+    left_out = _left_out(spec, train)
+    if left_out and all(model.algorithm in FOLD_INS for model in models.values()):
+        rest = left_out.warm
+        say(f"new people: fitting {names} on the ratings of the others")
+        fitted = {name: fit_model(model, rest) for name, model in models.items()}
+        folds_in = {name: (fold_in_model(models[name], pair, rest), pair) for name, pair in fitted.items()}
+        films = films_of(rest, years, threshold)
+        for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
+            taught = newcomer_examples(folds_in, films, left_out, ratings, spec.size)
+            tables.append(taught.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all()))
+    return pl.concat(tables)
+
+
+def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, embeddings: Embeddings) -> pl.DataFrame:
+    """`taught_candidates` with what the texts tell of them.
+
+    Args:
+        spec: as they were made with.
+        taught: the candidates, or those of some users.
+        train: the train ratings that they were made from.
+        embeddings: encoder -> movies and their unit vectors.
+    """
+    if not embeddings:
+        return taught
+    fold = cross_folds(train, spec.folds, spec.seed)
+    parts = []
+    for held_out in range(spec.folds):
+        rest = train.filter(pl.Series(fold != held_out))
+        of_fold, pool = taught.filter(pl.col("fold") == held_out), candidates(rest)
+        if of_fold.is_empty():
+            continue
+        contents = content_towers(rest, embeddings, spec.threshold)
+        parts.append(with_contents(of_fold, rest, pool, aligned(contents, pool), spec.threshold))
+    left_out = _left_out(spec, train)
+    for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
+        of_fold = taught.filter(pl.col("fold") == place)
+        if left_out and not of_fold.is_empty():
+            parts.append(with_newcomer_contents(of_fold, embeddings, left_out, ratings, spec.threshold))
+    return pl.concat(parts)
+
+
+def content_towers(ratings: pl.DataFrame, embeddings: Embeddings, threshold: float) -> dict[str, TowerPair]:
+    """The content branches of a system that learns, over some ratings."""
+    return {name: centred_content(ratings, *embedded, threshold) for name, embedded in embeddings.items()}
+
+
+def learn(
+    spec: LearnedSpec, taught: pl.DataFrame, say: Callable[[str], None], *, for_users: bool = True
+) -> pl.DataFrame:
+    """What a fusion learns from candidates `with_texts`.
+
+    Where no newcomer has a hit among the candidates, or these are too few to learn from, as with a handful of users,
+    it holds nothing for newcomers; without `for_users` it holds nothing for users.
+
+    Returns:
+        `who`, USERS or NEWCOMERS, and what was learned for them: of a gate the columns of `train_gate`, else `ranker`,
+        one row a ranker.
+
+    Raises:
+        TooFewRows: there is too little to learn from for users, or for newcomers without `for_users`.
+    """
+    of_newcomers = _of_newcomers(spec)
+    newcomers = taught.filter(of_newcomers)
+    learners = {USERS: taught.filter(~of_newcomers)} if for_users else {}
+    if newcomers.is_empty():
+        say("no newcomer likes a candidate: they will be ranked as users are")
+    else:
+        learners[NEWCOMERS] = newcomers
+    tables = []
+    for who, rows in learners.items():
+        say(f"{who}: learning from {rows.height:,} candidates")
+        try:
+            learned = _learn(spec, rows, say)
+        except TooFewRows as few:
+            if who == USERS or not for_users:
+                raise
+            say(f"newcomers will be ranked as users are: {few}")
+            continue
+        tables.append(learned.select(pl.lit(who).alias("who"), pl.all()))
+    return pl.concat(tables)
+
+
+def learn_for_newcomers(
+    spec: LearnedSpec,
+    taught: pl.DataFrame,
+    tell: Callable[[pl.DataFrame], pl.DataFrame],
+    most_known: int,
+    say: Callable[[str], None],
+) -> pl.DataFrame:
+    """What new people are ranked by: what newcomers taught, and what users did where somebody is ranked as they are.
+
+    Args:
+        spec: how it is learned.
+        taught: `taught_candidates`, but for those of whoever is to be ranked.
+        tell: candidates -> the same `with_texts`.
+        most_known: the largest number of a new person's ratings.
+        say: told how far it is.
+    """
+    newcomers = taught.filter(_of_newcomers(spec))
+    if not newcomers.is_empty() and most_known <= max(spec.newcomer_ratings):
+        try:
+            return learn(spec, tell(newcomers), say, for_users=False)
+        except TooFewRows as few:
+            say(f"newcomers will be ranked as users are: {few}")
+    return learn(spec, tell(taught), say)
+
+
+def learned_fusion(spec: LearnedSpec, learned: pl.DataFrame, who: str = USERS) -> LearnedFusion:
+    """The fusion that was learned (`learn`) for users, or for newcomers; where it holds one alone, that."""
+    rows = learned.filter(pl.col("who") == who)
+    if rows.is_empty():
+        rows = learned
+    if spec.fusion == "gated":
+        return gated_fusion(rows, [*spec.models, *spec.encoders])
+    return stacked_fusion(rows["ranker"].to_list(), spec.models, spec.encoders)
+
+
+def learned_system(
+    spec: LearnedSpec, learned: pl.DataFrame, models: Models, embeddings: Embeddings, films: Films, *, explained: int
+) -> NewcomerSystem:
+    """The system that was learned (`learn`), for newcomers; the other arguments are learned_newcomer_system's."""
+    return learned_newcomer_system(
+        models,
+        embeddings,
+        films,
+        few=learned_fusion(spec, learned, NEWCOMERS),
+        many=learned_fusion(spec, learned),
+        most_few=max(spec.newcomer_ratings),
+        size=spec.size,
+        explained=explained,
+    )
+
+
+def _left_out(spec: LearnedSpec, train: pl.DataFrame) -> ColdSplit | None:
+    # not the seed of cold_start's people: with that, those who are judged there would be those who teach
+    return leave_out(train, spec.newcomers, spec.seed + 1)
+
+
+def _of_newcomers(spec: LearnedSpec) -> pl.Expr:
+    return pl.col("fold") >= spec.folds
+
+
+def _learn(spec: LearnedSpec, taught: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
+    if spec.fusion == "gated":
+        return train_gate(taught, [*spec.models, *spec.encoders])
+    names = feature_names(spec.models, spec.encoders)
+    rankers = []
+    for place in range(spec.rankers):
+        say(f"ranker {place + 1} of {spec.rankers}")
+        rankers.append(train_ranker(taught, names, seed=spec.seed + place, **spec.trees))
+    return pl.DataFrame({"ranker": rankers})
