@@ -227,9 +227,7 @@ class Catalog(Settings):
         """The first system that learns from the same candidates as this one: they share them."""
 
         def drawn_from(system: SystemSettings) -> tuple[object, ...]:
-            learns = system.learning
-            of_users = (learns.folds, learns.candidates, learns.seed)
-            return system.is_learned, system.model_names, *of_users, learns.newcomers, learns.newcomer_ratings
+            return system.is_learned, system.model_names, system.learning.of_candidates
 
         own = drawn_from(self.systems[name])
         return next(other for other, system in self.systems.items() if drawn_from(system) == own)

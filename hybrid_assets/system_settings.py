@@ -4,7 +4,7 @@ Belongs here: what may be set of a system, its fusion and its re-ranking, its ra
 the settings do (recommender/systems.py).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,8 @@ class StackerSettings(Settings):
     """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""
     candidates: Annotated[int, Field(ge=1)] = 200
     """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
+    negatives: Annotated[int, Field(ge=1)] = 50
+    """How many of a user's candidates without a liked held-out rating teach, drawn at random; all with one do."""
     trees: Annotated[int, Field(ge=1)] = 200
     """How many trees."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
@@ -49,6 +51,18 @@ class StackerSettings(Settings):
     """How many ratings they bring, each number in turn. Who brings more than the most is ranked as a user is."""
     seed: Seed = 42
     """Seed of the folds, and of the first ranker's draws; the next one's is 1 more. Newcomers are drawn by it + 1."""
+
+    @property
+    def of_candidates(self) -> dict[str, Any]:
+        """What the candidates that teach depend on."""
+        return self.model_dump(include={"folds", "candidates", "negatives", "newcomers", "newcomer_ratings", "seed"})
+
+    @property
+    def of_trees(self) -> dict[str, Any]:
+        """How one ranker is trained, but for its seed."""
+        return self.model_dump(
+            include={"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
+        )
 
 
 class RerankSettings(Settings):

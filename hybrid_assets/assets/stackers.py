@@ -51,9 +51,9 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version="3",
+        version="4",
         settings=[
-            [stacker.folds, stacker.candidates, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
+            stacker.of_candidates,
             {model: of_account(its) for model, its in settings.items()},
             threshold,
         ],
@@ -69,7 +69,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         columns={
             "fold": f"which ratings are held out; from {stacker.folds} on: new people with few ratings, then more",
             "user_id": "for whom; users without a hit teach nothing and are left out",
-            "movie_id": "the candidate",
+            "movie_id": f"the candidate; of those without a hit {stacker.negatives} of each user, at random",
             "hit": "1 where the held-out ratings like it, else 0",
             **dict.fromkeys(features, "what is known of the candidate: recommender/stacking_features.py"),
         },
@@ -135,7 +135,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         group="stackers",
         version="3",
         settings=[
-            [stacker.folds, stacker.newcomers, stacker.newcomer_ratings, stacker.seed],
+            stacker.of_candidates,
             [system.model_names, system.encoder_names],
             threshold,
         ],
@@ -193,10 +193,8 @@ def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:
         encoders=system.encoder_names,
         threshold=threshold,
         size=stacker.candidates,
-        trees=stacker.model_dump(
-            include={"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
-        ),
-        **stacker.model_dump(include={"folds", "newcomers", "newcomer_ratings", "rankers", "seed"}),
+        trees=stacker.of_trees,
+        **stacker.model_dump(include={"folds", "negatives", "newcomers", "newcomer_ratings", "rankers", "seed"}),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit
@@ -28,6 +29,7 @@ from hybrid_assets.recommender.stacking import (
     LearnedFusion,
     TooFewRows,
     cross_folds,
+    drawn_negatives,
     examples,
     stacked_fusion,
     train_ranker,
@@ -53,11 +55,12 @@ class LearnedSpec:
         threshold: a rating of at least this is liked.
         folds: parts of train, each held out once.
         size: candidates of each user.
+        negatives: how many of a user's candidates without a hit teach.
         newcomers: share of the users who leave train whole and come back as new people.
         newcomer_ratings: how many ratings they bring, each number in turn.
         rankers: how many rankers "stacked" trains.
         trees: the settings of `train_ranker` but its seed.
-        seed: of the folds and of the first ranker's draws; newcomers are drawn by it + 1.
+        seed: of the folds, of the negatives and of the first ranker's draws; newcomers are drawn by it + 1.
     """
 
     fusion: str
@@ -66,6 +69,7 @@ class LearnedSpec:
     threshold: float
     folds: int
     size: int
+    negatives: int
     newcomers: float
     newcomer_ratings: tuple[int, ...]
     rankers: int
@@ -83,7 +87,8 @@ def taught_candidates(
     """The candidates that teach a fusion, with what models and context tell of them.
 
     Train is dealt into folds; for each, the models are fitted on the others and rank candidates, which the held-out
-    ratings mark. Then some users leave train whole and come back as new people, unless a model cannot fold them in.
+    ratings mark. Then some users leave train whole and come back as new people, unless a model cannot fold them in. Of
+    the candidates without a hit some are drawn.
 
     Args:
         spec: how it is learned.
@@ -97,6 +102,12 @@ def taught_candidates(
     """
     names, threshold = ", ".join(models), spec.threshold
     fold = cross_folds(train, spec.folds, spec.seed)
+    draws = np.random.default_rng(spec.seed)
+
+    def of_fold(taught: pl.DataFrame, place: int) -> pl.DataFrame:
+        fewer = drawn_negatives(taught, spec.negatives, draws)
+        return fewer.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all())
+
     tables = []
     for held_out in range(spec.folds):
         say(f"fold {held_out + 1} of {spec.folds}: fitting {names}")
@@ -105,7 +116,7 @@ def taught_candidates(
         taught = examples(
             known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.size
         )
-        tables.append(taught.select(pl.lit(held_out, pl.UInt8).alias("fold"), pl.all()))
+        tables.append(of_fold(taught, held_out))
     left_out = _left_out(spec, train)
     if left_out and all(model.algorithm in FOLD_INS for model in models.values()):
         rest = left_out.warm
@@ -115,7 +126,7 @@ def taught_candidates(
         films = films_of(rest, years, threshold)
         for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
             taught = newcomer_examples(folds_in, films, left_out, ratings, spec.size)
-            tables.append(taught.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all()))
+            tables.append(of_fold(taught, place))
     return pl.concat(tables)
 
 

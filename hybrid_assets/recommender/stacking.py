@@ -78,6 +78,15 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
     return pl.concat(tables)
 
 
+def drawn_negatives(taught: pl.DataFrame, count: int, draws: np.random.Generator) -> pl.DataFrame:
+    """The examples with a hit, and `count` of each user's others, drawn at random: all where there are no more.
+
+    A ranker learns as much from a quarter of them as from all, in a quarter of the time (docs/results.md).
+    """
+    drawn = pl.col("draw").rank("ordinal").over("user_id", "hit") <= count
+    return taught.with_columns(draw=draws.permutation(taught.height)).filter((pl.col("hit") == 1) | drawn).drop("draw")
+
+
 def with_contents(
     taught: pl.DataFrame, ratings: pl.DataFrame, pool: Candidates, contents: Mapping[str, Aligned], threshold: float
 ) -> pl.DataFrame:

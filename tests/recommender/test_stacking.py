@@ -11,6 +11,7 @@ from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.stacking import (
     TooFewRows,
     cross_folds,
+    drawn_negatives,
     examples,
     importances,
     learned_ranking,
@@ -231,6 +232,28 @@ def test_features_come_from_what_is_known_and_nothing_else():
         whole.drop("hit").join(liked.drop("hit"), on=whole.drop("hit").columns, how="anti", nulls_equal=True).is_empty()
     )
     assert liked["hit"].sum() > whole["hit"].sum()
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=9), min_size=1, max_size=5), st.integers(1, 5))
+def test_all_hits_teach_and_so_many_of_each_users_other_candidates(users, count):
+    taught = pl.DataFrame(
+        [(user, movie, hit) for user, hits in enumerate(users) for movie, hit in enumerate(hits)],
+        schema={"user_id": pl.Int64, "movie_id": pl.Int64, "hit": pl.Int8},
+        orient="row",
+    )
+    drawn = drawn_negatives(taught, count, np.random.default_rng(0))
+    assert drawn.join(taught, on=taught.columns, how="semi", maintain_order="right").equals(drawn), "in their order"
+    for user, hits in enumerate(users):
+        own = drawn.filter(pl.col("user_id") == user)
+        assert own["hit"].sum() == sum(hits)
+        assert own.height - sum(hits) == min(count, len(hits) - sum(hits))
+
+
+def test_other_draws_take_other_negatives():
+    taught = pl.DataFrame({"user_id": 1, "movie_id": range(100), "hit": 0})
+    one, same, other = (drawn_negatives(taught, 10, np.random.default_rng(seed))["movie_id"] for seed in (1, 1, 2))
+    assert one.equals(same)
+    assert not one.equals(other)
 
 
 def test_candidates_are_unrated_and_the_best_by_the_models():
