@@ -5,7 +5,9 @@ and learners together for both. Does not: a learner itself (stacking.py, gate.py
 (learned_newcomers.py), which assets these tables are (assets/stackers.py).
 """
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,8 +265,10 @@ def _learn(spec: LearnedSpec, taught: pl.DataFrame, say: Callable[[str], None]) 
     if spec.fusion == "gated":
         return train_gate(taught, [*spec.models, *spec.encoders])
     names = feature_names(spec.models, spec.encoders)
+    seeds = range(spec.seed, spec.seed + spec.rankers)
     rankers = []
-    for place in range(spec.rankers):
-        say(f"ranker {place + 1} of {spec.rankers}")
-        rankers.append(train_ranker(taught, names, seed=spec.seed + place, **spec.trees))
+    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
+        for ranker in side_by_side.map(lambda seed: train_ranker(taught, names, seed=seed, **spec.trees), seeds):
+            rankers.append(ranker)
+            say(f"ranker {len(rankers)} of {spec.rankers} is trained")
     return pl.DataFrame({"ranker": rankers})

@@ -4,9 +4,10 @@ Belongs here: folds, examples, training, ranking with each branch's share. Does 
 (stacking_features.py), fitting the branches.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,11 @@ if TYPE_CHECKING:
 # Name -> what is known of some candidates, as content_features and candidate_blocks give it.
 Features: TypeAlias = Mapping[str, Feature]
 Scores: TypeAlias = npt.NDArray[np.float64]
+
+
+# Of one ranker: several at a time keep the cores busy, and where others use them too, LightGBM's threads wait for each
+# other so busily that training takes five times as long.
+THREADS = 1
 
 
 class TooFewRows(ValueError):
@@ -150,7 +156,7 @@ def train_ranker(
         "bagging_freq": 1,
         "lambda_l2": 1.0,
         "seed": seed,
-        "num_threads": 0,
+        "num_threads": THREADS,
         "deterministic": True,
         "force_row_wise": True,
         "verbose": -1,
@@ -227,10 +233,10 @@ def stacked_fusion(rankers: Sequence[str], models: Sequence[str], contents: Sequ
         return np.stack([features[name] for name in names], axis=1)
 
     def score(features: Features) -> Scores:
-        return _mean(booster.predict(matrix(features), raw_score=True) for booster in boosters)
+        return _mean(boosters, matrix(features), raw_score=True)
 
     def shares(features: Features) -> dict[str, Scores]:
-        found = _mean(booster.predict(matrix(features), pred_contrib=True) for booster in boosters)
+        found = _mean(boosters, matrix(features), pred_contrib=True)
         parts = {name: found[:, :-1][:, owner == name].sum(axis=1) for name in dict.fromkeys(owner.tolist())}
         return parts | {CONTEXT: parts[CONTEXT] + found[:, -1]}
 
@@ -289,6 +295,9 @@ def _booster(text: str) -> "Booster":
     return Booster(model_str=text)
 
 
-def _mean(values: Iterable[Any]) -> Scores:
-    mean: Scores = np.mean(list(values), axis=0)
+def _mean(boosters: Sequence["Booster"], rows: Vectors, **what: bool) -> Scores:
+    """The mean of what the boosters predict."""
+    with ThreadPoolExecutor(len(boosters)) as side_by_side:
+        found = side_by_side.map(lambda booster: booster.predict(rows, num_threads=THREADS, **what), boosters)
+        mean: Scores = np.mean(list(found), axis=0)
     return mean
