@@ -71,6 +71,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             "user_id": "for whom; users without a hit teach nothing and are left out",
             "movie_id": f"the candidate; of those without a hit {stacker.negatives} of each user, at random",
             "hit": "1 where the held-out ratings like it, else 0",
+            "stands_for": "how many candidates it stands for: more than 1 where others were not drawn",
             **dict.fromkeys(features, "what is known of the candidate: recommender/stacking_features.py"),
         },
         lineage={
@@ -133,7 +134,7 @@ def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"gates/{name}",
         group="stackers",
-        version="3",
+        version="4",
         settings=[
             stacker.of_candidates,
             [system.model_names, system.encoder_names],

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.stacking import Features, LearnedFusion, Scores
+from hybrid_assets.recommender.stacking import STANDS_FOR, Features, LearnedFusion, Scores
 from hybrid_assets.recommender.stacking_context import CONTEXT
 
 # What the gate sees of a candidate, each but the first centred and scaled to 1 over what it was trained on.
@@ -47,12 +47,13 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
 
     Minimises  -1/U sum over users u, hits i of u  log softmax_u(S)_i / |hits of u|  +  l |w|^2,  with S = sum_b g_b z_b
     linear in w and l = REGULARISATION: a multinomial logit, strictly convex, so that there is one answer, which
-    Newton's steps find.
+    Newton's steps find. In the softmax a row counts as often as it stands for: drawn_negatives.
     Source of the loss: Cao et al., "Learning to Rank: From Pairwise Approach to Listwise Approach", ICML 2007 (ListNet,
     top one). A gate over the branches is what the paper names as future work.
 
     Args:
-        taught: `fold`, `user_id`, `hit` and features of examples (stacking.examples); a user's stand together.
+        taught: `fold`, `user_id`, `hit`, `stands_for` and features of examples (stacking.drawn_negatives); a user's
+            stand together.
         branches: names of the branches.
 
     Returns:
@@ -71,8 +72,11 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
         )
     features = {name: taught[name].to_numpy() for name in taught.columns if "." in name}
     seen = gate_inputs(features, branches)
-    valid = np.ma.masked_invalid(seen)
-    mean, deviation = valid.mean(axis=0).filled(0.0), valid.std(axis=0).filled(0.0)
+    stands_for = taught[STANDS_FOR].to_numpy().astype(np.float64)
+    share = stands_for[:, None] * np.isfinite(seen)
+    share /= np.maximum(share.sum(axis=0), 1.0)
+    mean = (share * np.nan_to_num(seen)).sum(axis=0)
+    deviation = np.sqrt((share * np.nan_to_num(seen - mean) ** 2).sum(axis=0))
     mean[0], deviation[0] = 0.0, 1.0
     deviation[deviation <= 1e-12] = np.inf
     terms = _terms(seen, mean, deviation, features, branches)
@@ -84,7 +88,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     target = hits / np.repeat(np.add.reduceat(hits, starts), sizes) / users
 
     def log_softmax(weights: Matrix) -> Scores:
-        scores = terms @ weights
+        scores = terms @ weights + np.log(stands_for)
         scores -= np.repeat(np.maximum.reduceat(scores, starts), sizes)
         log_chance: Scores = scores - np.repeat(np.log(np.add.reduceat(np.exp(scores), starts)), sizes)
         return log_chance

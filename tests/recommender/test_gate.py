@@ -8,7 +8,7 @@ from test_stacking import known, tastes, texts
 
 from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.stacking import cross_folds, examples, learned_ranking, with_contents
+from hybrid_assets.recommender.stacking import cross_folds, drawn_negatives, examples, learned_ranking, with_contents
 from hybrid_assets.recommender.stacking_features import aligned
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
@@ -31,6 +31,7 @@ def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:
             "fold": np.zeros(rows, dtype=np.uint8),
             "user_id": np.repeat(np.arange(users), each),
             "hit": hits.ravel(),
+            "stands_for": np.ones(rows, dtype=np.float32),
             "a.z": z[0].ravel().astype(np.float32),
             "b.z": z[1].ravel().astype(np.float32),
             "context.user_ratings": np.repeat(np.where(active, 500, 20), each).astype(np.float32),
@@ -77,6 +78,18 @@ def test_it_trusts_each_branch_where_that_knows():
     assert abs(weight["a", "film_ratings"]) < 0.2, "drawn at random"
 
 
+def test_a_candidate_that_stands_for_three_counts_as_three():
+    taught = drawn(300, 10)
+    some = (pl.int_range(pl.len()) % 4 == 0) & (pl.col("hit") == 0)
+    thrice = taught.with_columns(pl.when(some).then(3).otherwise(1).alias("n"))
+    copies = thrice.select(pl.all().repeat_by("n")).explode(pl.all()).drop("n")
+    told = thrice.with_columns(pl.col("n").cast(pl.Float32).alias("stands_for")).drop("n")
+    assert copies.height > told.height
+    by_copies, by_number = (train_gate(table, ["a", "b"]) for table in (copies, told))
+    for column in ("weight", "mean", "deviation"):
+        np.testing.assert_allclose(by_number[column].to_numpy(), by_copies[column].to_numpy(), rtol=1e-3, atol=1e-4)
+
+
 def test_what_it_sees_of_a_candidate_by_hand():
     features = {
         "a.z": [2.0, 1.0],
@@ -111,6 +124,7 @@ def taught_on(ratings: pl.DataFrame) -> pl.DataFrame:
         rest = ratings.filter(pl.Series(fold != part))
         taught = examples(known(rest), ratings.filter(pl.Series(fold == part)), 30)
         pool = candidates(rest)
+        taught = drawn_negatives(taught, 20, np.random.default_rng(part))
         taught = with_contents(taught, rest, pool, aligned(texts(rest), pool), 4.0)
         parts.append(taught.with_columns(fold=pl.lit(part)))
     return pl.concat(parts)

@@ -242,11 +242,15 @@ def test_all_hits_teach_and_so_many_of_each_users_other_candidates(users, count)
         orient="row",
     )
     drawn = drawn_negatives(taught, count, np.random.default_rng(0))
-    assert drawn.join(taught, on=taught.columns, how="semi", maintain_order="right").equals(drawn), "in their order"
+    in_order = taught.join(drawn, on=taught.columns, how="semi", maintain_order="left")
+    assert drawn.drop("stands_for").equals(in_order)
     for user, hits in enumerate(users):
         own = drawn.filter(pl.col("user_id") == user)
         assert own["hit"].sum() == sum(hits)
-        assert own.height - sum(hits) == min(count, len(hits) - sum(hits))
+        others = len(hits) - sum(hits)
+        assert own.height - sum(hits) == min(count, others)
+        assert own.filter(hit=0)["stands_for"].sum() == pytest.approx(others)
+        assert set(own.filter(hit=1)["stands_for"]) <= {1.0}
 
 
 def test_other_draws_take_other_negatives():
