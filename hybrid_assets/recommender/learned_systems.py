@@ -100,15 +100,15 @@ def taught_candidates(
         say: told how far it is.
 
     Returns:
-        `fold`, from `spec.folds` on one for each number of ratings that newcomers bring; then as `stacking.examples`.
+        `fold`, from `spec.folds` on one for each number of ratings that newcomers bring; then as `drawn_negatives`.
     """
     names, threshold = ", ".join(models), spec.threshold
     fold = cross_folds(train, spec.folds, spec.seed)
     draws = np.random.default_rng(spec.seed)
 
-    def of_fold(taught: pl.DataFrame, place: int) -> pl.DataFrame:
-        fewer = drawn_negatives(taught, spec.negatives, draws)
-        return fewer.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all())
+    def some_of(taught: pl.DataFrame, place: int) -> pl.DataFrame:
+        drawn = drawn_negatives(taught, spec.negatives, draws)
+        return drawn.select(pl.lit(place, pl.UInt8).alias("fold"), pl.all())
 
     tables = []
     for held_out in range(spec.folds):
@@ -118,7 +118,7 @@ def taught_candidates(
         taught = examples(
             known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.size
         )
-        tables.append(of_fold(taught, held_out))
+        tables.append(some_of(taught, held_out))
     left_out = _left_out(spec, train)
     if left_out and all(model.algorithm in FOLD_INS for model in models.values()):
         rest = left_out.warm
@@ -128,7 +128,7 @@ def taught_candidates(
         films = films_of(rest, years, threshold)
         for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
             taught = newcomer_examples(folds_in, films, left_out, ratings, spec.size)
-            tables.append(of_fold(taught, place))
+            tables.append(some_of(taught, place))
     return pl.concat(tables)
 
 
@@ -146,11 +146,11 @@ def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, emb
     fold = cross_folds(train, spec.folds, spec.seed)
     parts = []
     for held_out in range(spec.folds):
-        rest = train.filter(pl.Series(fold != held_out))
-        of_fold, pool = taught.filter(pl.col("fold") == held_out), candidates(rest)
+        of_fold = taught.filter(pl.col("fold") == held_out)
         if of_fold.is_empty():
             continue
-        contents = content_towers(rest, embeddings, spec.threshold)
+        rest = train.filter(pl.Series(fold != held_out))
+        pool, contents = candidates(rest), content_towers(rest, embeddings, spec.threshold)
         parts.append(with_contents(of_fold, rest, pool, aligned(contents, pool), spec.threshold))
     left_out = _left_out(spec, train)
     for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
