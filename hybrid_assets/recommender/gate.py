@@ -20,8 +20,11 @@ INPUTS = (ALWAYS, "user_ratings", "film_ratings", "film_age", "disagreement")
 Matrix = npt.NDArray[np.float64]
 # l of the loss: so small that it decides only between weights that the ratings leave open.
 REGULARISATION = 1e-4
-# Of the mean loss of a user: below it lies the rounding of many users' losses, which no step could lower.
+# Where the steps end; of the mean loss of a user.
 LARGEST_GRADIENT = 1e-6
+# By how much the loss may lie above its minimum. Where candidates differ widely the steps end before the gradient is as
+# small as asked for: what they could still gain is less than the loss is rounded by.
+LARGEST_EXCESS = 1e-8
 
 
 def gate_inputs(features: Features, branches: Sequence[str]) -> Matrix:
@@ -61,7 +64,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
 
     Raises:
         ValueError: there is no example.
-        RuntimeError: the steps did not end.
+        RuntimeError: the steps did not come near the minimum.
     """
     from scipy.optimize import minimize
 
@@ -107,8 +110,9 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
 
     start, options = np.zeros(terms.shape[1]), {"gtol": LARGEST_GRADIENT}
     found = minimize(loss, start, jac=True, hess=curvature, method="trust-exact", options=options)
-    if not found.success:
-        raise RuntimeError(f"the gate's weights were not found: {found.message}")
+    excess = float(found.jac @ np.linalg.solve(found.hess, found.jac) / 2)
+    if excess > LARGEST_EXCESS:
+        raise RuntimeError(f"the gate's weights were not found: {found.message} ({excess:.1e} above the minimum)")
     return pl.DataFrame(
         {
             "branch": np.repeat(list(branches), len(INPUTS)),
