@@ -29,7 +29,7 @@ class StackerSettings(Settings):
     """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""
     candidates: Annotated[int, Field(ge=1)] = 200
     """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
-    negatives: Annotated[int, Field(ge=1)] = 50
+    negatives: Annotated[int, Field(ge=1)] = 100
     """How many of a user's candidates without a liked held-out rating teach, drawn at random; all with one do."""
     trees: Annotated[int, Field(ge=1)] = 200
     """How many trees."""

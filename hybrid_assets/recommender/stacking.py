@@ -89,8 +89,8 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
 def drawn_negatives(taught: pl.DataFrame, count: int, draws: np.random.Generator) -> pl.DataFrame:
     """The examples with a hit, and `count` of each user's others, drawn at random: all where there are no more.
 
-    Trees learn as much from a quarter of them as from all, in a third of the time; a gate needs to be told how many it
-    does not see (docs/results.md).
+    Trees learn as much from half of them as from all, in half the time; a gate needs to be told how many it does not
+    see (docs/results.md).
 
     Returns:
         The same columns, and behind `hit` STANDS_FOR, how many examples a row stands for: 1, or more where others were
