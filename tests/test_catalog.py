@@ -426,6 +426,7 @@ ANOTHER = [
         {
             "folds": 9,
             "candidates": 9,
+            "negatives": 9,
             "trees": 9,
             "learning_rate": 0.9,
             "leaves": 9,
