@@ -22,6 +22,9 @@ class PublishedRow(Settings):
     """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
 
 
+_TREES = {"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
+
+
 class StackerSettings(Settings):
     """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
 
@@ -55,14 +58,12 @@ class StackerSettings(Settings):
     @property
     def of_candidates(self) -> dict[str, Any]:
         """What the candidates that teach depend on."""
-        return self.model_dump(include={"folds", "candidates", "negatives", "newcomers", "newcomer_ratings", "seed"})
+        return self.model_dump(exclude={*_TREES, "rankers"})
 
     @property
     def of_trees(self) -> dict[str, Any]:
         """How one ranker is trained, but for its seed."""
-        return self.model_dump(
-            include={"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
-        )
+        return self.model_dump(include=_TREES)
 
 
 class RerankSettings(Settings):

@@ -470,6 +470,19 @@ def test_the_digest_changes_with_every_setting(settings, another):
     assert len(digests) == 1 + len(another)
 
 
+OF_A_STACKER = next(values for settings, values in ANOTHER if isinstance(settings, StackerSettings))
+
+
+@pytest.mark.parametrize("setting", OF_A_STACKER)
+def test_systems_share_candidates_unless_a_setting_that_these_depend_on_differs(setting):
+    catalog = load_catalog()
+    other = {"stacker": StackerSettings(**{setting: OF_A_STACKER[setting]})}
+    systems = catalog.systems | {"other": catalog.systems["stacked"].model_copy(update=other)}
+    found = catalog.model_copy(update={"systems": systems}).candidates_of("other")
+    of_trees = {"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share", "rankers"}
+    assert found == ("stacked_minilm" if setting in of_trees else "other")
+
+
 def test_what_is_no_setting_cannot_be_part_of_a_digest():
     with pytest.raises(TypeError, match="cannot be part of a code version"):
         settings_digest(object())
