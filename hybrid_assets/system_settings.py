@@ -22,6 +22,7 @@ class PublishedRow(Settings):
     """The column "NDCG@25", which is the list-NDCG (see the glossary of the report)."""
 
 
+# What concerns a ranker's trees and not what they learn from.
 _TREES = {"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", "row_share"}
 
 

@@ -4,6 +4,7 @@ Belongs here: folds, examples, training, ranking with each branch's share. Does 
 (stacking_features.py), fitting the branches.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -311,7 +312,7 @@ def _booster(text: str) -> "Booster":
 
 def _mean(boosters: Sequence["Booster"], rows: Vectors, **what: bool) -> Scores:
     """The mean of what the boosters predict."""
-    with ThreadPoolExecutor(len(boosters)) as side_by_side:
+    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
         found = side_by_side.map(lambda booster: booster.predict(rows, num_threads=THREADS, **what), boosters)
         mean: Scores = np.mean(list(found), axis=0)
     return mean
