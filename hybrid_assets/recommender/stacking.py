@@ -177,7 +177,7 @@ def train_ranker(
         "verbose": -1,
     }
     rows = Dataset(
-        np.ascontiguousarray(taught.select(names).to_numpy()),
+        taught.select(names).to_numpy(order="c"),
         label=taught["hit"].to_numpy(),
         group=taught.group_by("fold", "user_id", maintain_order=True).len()["len"].to_numpy(),
         feature_name=list(names),
