@@ -8,18 +8,18 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import torch
 
-from hybrid_assets.assets.factors import model_spec
+from hybrid_assets.assets.factors import model_specs
 from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
-from hybrid_assets.model_settings import PmfSettings
 from hybrid_assets.recommender.fold_in import UserOf
 from hybrid_assets.recommender.learned_newcomers import (
     learned_newcomer_system,
@@ -28,7 +28,7 @@ from hybrid_assets.recommender.learned_newcomers import (
     with_newcomer_contents,
 )
 from hybrid_assets.recommender.learned_systems import learn, learned_fusion
-from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_model
+from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.stacking import LearnedFusion
@@ -87,15 +87,10 @@ def main() -> None:
 
 
 def _fitted(catalog: Catalog, names: Iterable[str], train: pl.DataFrame) -> dict[str, tuple[UserOf, TowerPair]]:
-    models = {}
-    for name in names:
-        settings = catalog.models[name]
-        if isinstance(settings, PmfSettings):  # speed does not depend on the values of the factors
-            settings = settings.model_copy(update={"epochs": 5})
-        model = model_spec(settings, THRESHOLD)
-        pair = fit_model(model, train)
-        models[name] = (fold_in_model(model, pair, train), pair)
-    return models
+    specs = model_specs(catalog, names)
+    if "pmf" in specs:  # speed does not depend on the values of the factors
+        specs["pmf"] = replace(specs["pmf"], settings={**specs["pmf"].settings, "epochs": 5})
+    return fold_in_models(specs, {name: fit_model(model, train) for name, model in specs.items()}, train)
 
 
 def _learned(
@@ -111,7 +106,7 @@ def _learned(
     assert left_out
     films = films_of(left_out.warm, years, THRESHOLD)
     models = _fitted(catalog, system.model_names, left_out.warm)
-    taught = newcomer_examples(models, films, left_out, KNOWN, spec.size)
+    taught = newcomer_examples(models, films, left_out, KNOWN, spec.candidates)
     taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD)
     table = learn(spec, taught.with_columns(fold=pl.lit(spec.folds)), lambda told: None, for_users=False)
     return learned_fusion(spec, table)

@@ -13,7 +13,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.factors import model_spec
+from hybrid_assets.assets.factors import model_specs
 from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering
 from hybrid_assets.assets.stackers import learned_asset, learned_spec
 from hybrid_assets.catalog import Catalog
@@ -37,7 +37,7 @@ from hybrid_assets.queries import (
 )
 from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.learned_systems import learned_system
-from hybrid_assets.recommender.models.algorithms import fold_in_model
+from hybrid_assets.recommender.models.algorithms import fold_in_models
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
@@ -108,10 +108,8 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     _check_one_run(store, catalog, recipes, system)
     threshold = catalog.evaluation.relevance_threshold
     train = table(store, "train_ratings").collect()
-    models = {}
-    for name in settings.model_names:
-        pair = model_towers(table(store, f"factors/{name}"), "train")
-        models[name] = (fold_in_model(model_spec(catalog.models[name], threshold), pair, train), pair)
+    fitted = {name: model_towers(table(store, f"factors/{name}"), "train") for name in settings.model_names}
+    models = fold_in_models(model_specs(catalog, fitted), fitted, train)
     embeddings = {
         name: ids_and_vectors(table(store, f"embeddings/{name}").collect(), "movie_id")
         for name in settings.encoder_names

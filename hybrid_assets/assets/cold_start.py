@@ -8,7 +8,7 @@ from typing import TypeAlias
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import model_spec, of_account
+from hybrid_assets.assets.factors import model_specs, of_account
 from hybrid_assets.assets.scores import chosen_weights
 from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog
@@ -29,7 +29,7 @@ from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.learned_systems import learn_for_newcomers, learned_system, with_texts
 from hybrid_assets.recommender.metrics import Values
-from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_model, libraries_of
+from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
 from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
@@ -78,14 +78,14 @@ def cold_start_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
 def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     settings, evaluation = catalog.cold_start, catalog.evaluation
     systems = {name: catalog.systems[name] for name in settings.systems}
-    models = list(dict.fromkeys(model for system in systems.values() for model in system.model_names))
+    models = model_specs(catalog, dict.fromkeys(model for it in systems.values() for model in it.model_names))
     threshold = evaluation.relevance_threshold
     encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
     # what fuses the branches: weights that validation chose stand beside the lists, learned ones are learned anew
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if system.weighs_branches}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     reads_years = any(system.is_learned for system in systems.values())
-    used = {"numpy", "scipy", "torch"} | libraries_of(catalog.models[model].algorithm for model in models)
+    used = {"numpy", "scipy", "torch"} | libraries_of(model.algorithm for model in models.values())
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(
@@ -153,9 +153,9 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             seed=settings.seed,
         )
         fitted = {}
-        for model in models:
-            step.say(f"fitting {model} on {split.warm.height:,} ratings, without the cold users and movies")
-            fitted[model] = fit_model(model_spec(catalog.models[model], threshold), split.warm)
+        for name, model in models.items():
+            step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
+            fitted[name] = fit_model(model, split.warm)
         here = {name: table for name, table in tables.items() if table is not None}
         embedded = {
             encoder: ids_and_vectors(here[f"embeddings_{encoder}"].collect(), "movie_id")
@@ -265,10 +265,7 @@ def _people_rows(
     learnt = _tuned(system, catalog)
     state = missing or (f"{learnt} has learnt from what these users liked" if learnt else "")
     try:
-        folds_in = {
-            model: (fold_in_model(model_spec(catalog.models[model], threshold), pair, split.warm), pair)
-            for model, pair in models.items()
-        }
+        folds_in = fold_in_models(model_specs(catalog, models), models, split.warm)
     except CannotFoldIn as error:
         state = str(error)
     if state:

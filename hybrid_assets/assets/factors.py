@@ -1,5 +1,6 @@
 """train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -20,6 +21,12 @@ def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     return [
         _factor_asset(name, settings, catalog.encoder_of(name), threshold) for name, settings in catalog.models.items()
     ]
+
+
+def model_specs(catalog: Catalog, names: Iterable[str]) -> dict[str, ModelSpec]:
+    """What some models of the catalog are fitted with, by name."""
+    threshold = catalog.evaluation.relevance_threshold
+    return {name: model_spec(catalog.models[name], threshold) for name in names}
 
 
 def model_spec(settings: ModelSettings, threshold: float) -> ModelSpec:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import model_spec, of_account
+from hybrid_assets.assets.factors import model_specs, of_account
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
@@ -44,8 +44,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.learning
     threshold = catalog.evaluation.relevance_threshold
-    settings = {model: catalog.models[model] for model in system.model_names}
-    models = {model: model_spec(its, threshold) for model, its in settings.items()}
+    models = model_specs(catalog, system.model_names)
     features = feature_names(system.model_names, [])
 
     @incremental_asset(
@@ -54,7 +53,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         version="4",
         settings=[
             stacker.of_candidates,
-            {model: of_account(its) for model, its in settings.items()},
+            {model: of_account(catalog.models[model]) for model in models},
             threshold,
         ],
         libraries=sorted({"numpy"} | libraries_of(model.algorithm for model in models.values())),
@@ -193,9 +192,9 @@ def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:
         models=system.model_names,
         encoders=system.encoder_names,
         threshold=threshold,
-        size=stacker.candidates,
+        rankers=stacker.rankers,
         trees=stacker.of_trees,
-        **stacker.model_dump(include={"folds", "negatives", "newcomers", "newcomer_ratings", "rankers", "seed"}),
+        **stacker.of_candidates,
     )
 
 

@@ -82,7 +82,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     deviation = np.sqrt((share * np.nan_to_num(seen - mean) ** 2).sum(axis=0))
     mean[0], deviation[0] = 0.0, 1.0
     deviation[deviation <= 1e-12] = np.inf
-    terms = _terms(seen, mean, deviation, features, branches)
+    terms, drawn_from = _terms(seen, mean, deviation, features, branches), np.log(stands_for)
 
     sizes = taught.group_by("fold", "user_id", maintain_order=True).len()["len"].to_numpy().astype(np.int64)
     starts = np.cumsum(sizes) - sizes
@@ -91,7 +91,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     target = hits / np.repeat(np.add.reduceat(hits, starts), sizes) / users
 
     def log_softmax(weights: Matrix) -> Scores:
-        scores = terms @ weights + np.log(stands_for)
+        scores = terms @ weights + drawn_from
         scores -= np.repeat(np.maximum.reduceat(scores, starts), sizes)
         log_chance: Scores = scores - np.repeat(np.log(np.add.reduceat(np.exp(scores), starts)), sizes)
         return log_chance

@@ -25,7 +25,7 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
-from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_model
+from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
 from hybrid_assets.recommender.newcomers import NewcomerSystem
 from hybrid_assets.recommender.stacking import (
     LearnedFusion,
@@ -56,7 +56,7 @@ class LearnedSpec:
         encoders: names of the content branches.
         threshold: a rating of at least this is liked.
         folds: parts of train, each held out once.
-        size: candidates of each user.
+        candidates: how many of each user.
         negatives: how many of a user's candidates without a hit teach.
         newcomers: share of the users who leave train whole and come back as new people.
         newcomer_ratings: how many ratings they bring, each number in turn.
@@ -70,7 +70,7 @@ class LearnedSpec:
     encoders: tuple[str, ...]
     threshold: float
     folds: int
-    size: int
+    candidates: int
     negatives: int
     newcomers: float
     newcomer_ratings: tuple[int, ...]
@@ -116,7 +116,7 @@ def taught_candidates(
         rest = train.filter(pl.Series(fold != held_out))
         fitted = {name: fit_model(model, rest) for name, model in models.items()}
         taught = examples(
-            known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.size
+            known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.candidates
         )
         tables.append(some_of(taught, held_out))
     left_out = _left_out(spec, train)
@@ -124,10 +124,10 @@ def taught_candidates(
         rest = left_out.warm
         say(f"new people: fitting {names} on the ratings of the others")
         fitted = {name: fit_model(model, rest) for name, model in models.items()}
-        folds_in = {name: (fold_in_model(models[name], pair, rest), pair) for name, pair in fitted.items()}
+        folds_in = fold_in_models(models, fitted, rest)
         films = films_of(rest, years, threshold)
         for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
-            taught = newcomer_examples(folds_in, films, left_out, ratings, spec.size)
+            taught = newcomer_examples(folds_in, films, left_out, ratings, spec.candidates)
             tables.append(some_of(taught, place))
     return pl.concat(tables)
 
@@ -247,7 +247,7 @@ def learned_system(
         few=learned_fusion(spec, learned, NEWCOMERS),
         many=learned_fusion(spec, learned),
         most_few=max(spec.newcomer_ratings),
-        size=spec.size,
+        size=spec.candidates,
         explained=explained,
     )
 

@@ -113,14 +113,20 @@ def fit_folds(
         return {"train": fit_model(model, rows["train"], embeddings), "fit": fitted.result()}
 
 
-def fold_in_model(model: ModelSpec, pair: TowerPair, ratings: pl.DataFrame) -> UserOf:
-    """What gives a new user's vector in a model that `fit_model` fitted on these ratings.
+def fold_in_models(
+    models: Mapping[str, ModelSpec], fitted: Mapping[str, TowerPair], ratings: pl.DataFrame
+) -> dict[str, tuple[UserOf, TowerPair]]:
+    """What gives a new user's vector in each model that `fit_model` fitted on these ratings, beside its own vectors.
 
     Raises:
-        CannotFoldIn: the algorithm cannot take in a new user.
+        CannotFoldIn: an algorithm cannot take in a new user.
     """
-    fitted = Fitted(pair, *_columns(ratings))
-    return fold_in(model.algorithm, fitted, threshold=model.threshold, **model.settings)
+    columns = _columns(ratings)
+
+    def user_of(model: ModelSpec, pair: TowerPair) -> UserOf:
+        return fold_in(model.algorithm, Fitted(pair, *columns), threshold=model.threshold, **model.settings)
+
+    return {name: (user_of(models[name], pair), pair) for name, pair in fitted.items()}
 
 
 def libraries_of(algorithms: Iterable[str]) -> set[str]:
