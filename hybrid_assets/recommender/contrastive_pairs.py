@@ -52,26 +52,29 @@ def contrastive_pairs(
         ValueError: no user liked two movies.
     """
     movies = np.unique(ratings["movie_id"].to_numpy())
-    readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
-    count = 0
-    for (user,), rows in ratings.group_by("user_id", maintain_order=True):
-        rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
-        generator = draws_of(int(user), seed)
-        pairs = _distinct_pairs(rated[stars >= liked], per_user, generator)
-        if len(pairs) == 0:
-            continue
-        negatives = _negatives(pairs[:, 0], rated, rated[stars <= disliked], movies, generator)
-        positive = _pair_table(int(user), pairs, 1, count)
-        readings["notebook"].append(positive)
-        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0, count)]))
-        count += len(pairs)
-    if not readings["notebook"]:
+    counts = ratings.group_by("user_id", maintain_order=True).agg((pl.col("rating") >= liked).sum().cast(pl.Int64))
+    drawn = np.minimum(counts["rating"].to_numpy() * (counts["rating"].to_numpy() - 1) // 2, per_user)
+    ends = np.cumsum(drawn)
+    if not drawn.any():
         raise ValueError(
             f"no user rated two movies {liked:g} or more in train, so there is no pair to learn from; lower "
             "evaluation.relevance_threshold, or bring more ratings"
         )
+    kept = _kept_positives(int(ends[-1]), most, seed)
+    # nothing is drawn of a user none of whose pairs is kept
+    owners = np.unique(np.searchsorted(ends, kept, side="right"))
+    first = dict(zip(counts["user_id"][owners].to_list(), (ends - drawn)[owners].tolist(), strict=True))
+    readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
+    for (user,), rows in ratings.filter(pl.col("user_id").is_in(list(first))).group_by("user_id", maintain_order=True):
+        rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
+        generator = draws_of(int(user), seed)
+        pairs = _distinct_pairs(rated[stars >= liked], per_user, generator)
+        negatives = _negatives(pairs[:, 0], rated, rated[stars <= disliked], movies, generator)
+        positive = _pair_table(int(user), pairs, 1, first[int(user)])
+        readings["notebook"].append(positive)
+        readings["text"].append(pl.concat([positive, _pair_table(int(user), negatives, 0, first[int(user)])]))
     # in the reading `text`, the negative drawn for a positive goes where the positive goes
-    is_kept = pl.col("pair").is_in(_kept_positives(count, most, seed).tolist())
+    is_kept = pl.col("pair").is_in(kept.tolist())
     tables = [
         pl.concat(parts).filter(is_kept).select(pl.lit(reading).alias("reading"), pl.exclude("pair"))
         for reading, parts in readings.items()
@@ -118,8 +121,11 @@ def _distinct_pairs(movies: Ids, count: int, generator: np.random.Generator) -> 
 
 
 def _negatives(anchors: Ids, rated: Ids, disliked: Ids, movies: Ids, generator: np.random.Generator) -> Ids:
-    """(anchors, 2): each anchor with a disliked movie and an unseen one in turn; only the kind there is."""
-    unseen = np.setdiff1d(movies, rated)
+    """(anchors, 2): each anchor with a disliked movie and an unseen one in turn; only the kind there is.
+
+    `movies` ascend, and all rated ones are among them.
+    """
+    unseen = np.delete(movies, np.searchsorted(movies, rated))
     others = np.empty(len(anchors), dtype=np.int64)
     for place in range(len(anchors)):
         kinds = [disliked, unseen] if place % 2 == 0 else [unseen, disliked]

@@ -3,6 +3,7 @@
 Belongs here: which row goes where. Does not: what is trained or measured on it.
 """
 
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -130,6 +131,12 @@ def _split_users(
     """Each user's rows at random; whole in the first part: users with few, and those not among the chosen."""
     from sklearn.model_selection import train_test_split
 
+    @cache
+    def places(count: int) -> tuple[Rows, Rows]:
+        # with one seed, users with as many ratings are dealt alike
+        first, second = train_test_split(np.arange(count), test_size=share, random_state=seed)
+        return first, second
+
     rows = ordered["row"].to_numpy().astype(np.int64)
     users = ordered["user_id"].to_numpy()
     starts = np.flatnonzero(users[1:] != users[:-1]) + 1
@@ -140,8 +147,8 @@ def _split_users(
         if len(of_user) < min_ratings or (wanted is not None and int(user[0]) not in wanted):
             kept.append(of_user)
             continue
-        first, second = train_test_split(of_user, test_size=share, random_state=seed)
-        kept.append(first)
-        held_out.append(second)
+        first, second = places(len(of_user))
+        kept.append(of_user[first])
+        held_out.append(of_user[second])
     nothing = np.empty(0, dtype=np.int64)
     return np.concatenate([nothing, *kept]), np.concatenate([nothing, *held_out])

@@ -52,7 +52,7 @@ def ease(
         users, items = data.matrix.shape
         raise ValueError(
             f"ease inverts a dense matrix of min(users, items) = {min(users, items):,} rows, at most "
-            f"{LARGEST_SIDE:,} are supported; take another model for this dataset"
+            f"{LARGEST_SIDE:,} are supported; take sequence_ease, which scores the `most_movies` most rated, or als"
         )
     weights: Matrix = data.matrix.toarray()
     form = by_users if len(data.user_ids) < len(data.item_ids) else by_items

@@ -46,7 +46,7 @@ def item_knn(
     if len(data.item_ids) > MOST_ITEMS:
         raise ValueError(
             f"item_knn holds a dense item-item table, at most {MOST_ITEMS:,} items are supported and there are "
-            f"{len(data.item_ids):,}; take another model for this dataset"
+            f"{len(data.item_ids):,}; take sequence_ease, which scores the `most_movies` most rated, or als"
         )
     weights: Matrix = data.matrix.toarray()
     table = _nearest_cosines(weights.T, neighbours)
@@ -84,7 +84,7 @@ def user_knn(
     if len(data.user_ids) > MOST_ITEMS:
         raise ValueError(
             f"user_knn holds a dense user-user table, at most {MOST_ITEMS:,} users are supported and there are "
-            f"{len(data.user_ids):,}; take another model for this dataset"
+            f"{len(data.user_ids):,}; take als"
         )
     weights: Matrix = data.matrix.toarray()
     table = _nearest_cosines(weights, neighbours)
