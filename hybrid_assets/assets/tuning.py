@@ -187,7 +187,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         folder = weights_folder(spec.weights, spec.revision)
         if need:
             estimate = training_memory_gib(spec, folder, recipe, spec.max_length or TOKENS)
-            step.say(f"training needs about {estimate:.1f} GiB of GPU memory; {need.gib:g} GiB are free")
+            step.say(f"training needs about {estimate:.1f} GiB of GPU memory; at least {need.gib:g} GiB are free")
         scratch = checkpoints_folder() / f"{name}-{step.identity}"
         result = scratch / "result"
         shutil.rmtree(result, ignore_errors=True)

@@ -3,6 +3,7 @@
 Belongs here: looking at the GPU, waiting for it and refusing it in words. Does not: what runs on it.
 """
 
+import gc
 import logging
 import shutil
 import subprocess
@@ -70,8 +71,14 @@ class GpuResource(dg.ConfigurableResource[None]):
         index = torch.device(self.device).index or 0
         if index >= torch.cuda.device_count():
             return -1.0, f"{torch.cuda.device_count()} GPUs and no {self.device} (gpu.device in the catalog)"
-        free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
+        # what an earlier step of this process has left is no one's: torch keeps it, and counts it as taken
+        gc.collect()
+        torch.cuda.empty_cache()
+        try:
+            free, total = torch.cuda.mem_get_info(index)
+        except RuntimeError as error:  # so full that not even a context fits
+            return 0.0, f"{name}, which refuses ({str(error).splitlines()[0]})"
         return free / 2**30, f"{name} with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 

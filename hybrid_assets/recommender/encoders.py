@@ -144,7 +144,7 @@ def _read(spec: EncoderSpec, folder: Path, model_options: dict[str, Any], device
         return _assemble(folder, spec.pooling or "mean", model_options, device)
     return SentenceTransformer(
         str(folder),
-        device=device,
+        device=None if "device_map" in model_options else device,
         local_files_only=True,
         trust_remote_code=False,
         model_kwargs={"use_safetensors": True, **model_options},
@@ -317,7 +317,8 @@ def _unit(vectors: Vectors, documents: Sequence[str]) -> Vectors:
 
 
 def _out_of_memory(error: "RuntimeError | torch.OutOfMemoryError") -> bool:
-    """Whether an allocation failed; on the CPU torch says so only in words."""
+    """Whether an allocation failed; on the CPU, and in what CUDA itself allocates, torch says so only in words."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    in_words = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in in_words)

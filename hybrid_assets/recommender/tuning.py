@@ -5,6 +5,7 @@ losses (losses.py), which pairs there are (contrastive_pairs.py). Needs torch, t
 sentence-transformers only inside its functions.
 """
 
+import gc
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -206,6 +207,9 @@ def tune(
             "targets and learning rate"
         )
     save_tuned(encoder, spec, recipe.method, result)
+    # training leaves it in reference cycles, and the memory would have to hold it and the next
+    del encoder
+    gc.collect()
     again = encode(load_tuned(spec, folder, result, recipe.method, device=device), probes, prompt=spec.prompt)
     difference = float(np.abs(again - after).max())
     if difference > LARGEST_RELOAD_DIFFERENCE:

@@ -41,6 +41,25 @@ def test_a_half_free_gpu_is_refused_with_the_figures(monkeypatch):
         GpuResource().claim(NEED)
 
 
+def test_what_an_earlier_step_of_the_process_left_is_let_go_before_the_look(monkeypatch):
+    a_gpu_with(monkeypatch, 20)
+    kept = [15]
+    monkeypatch.setattr(torch.cuda, "empty_cache", kept.clear)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: ((20 - sum(kept)) * 2**30, 24 * 2**30))
+    assert GpuResource().claim(NEED) == "cuda:0"
+
+
+def test_a_gpu_without_room_for_a_context_is_refused_in_words(monkeypatch):
+    a_gpu_with(monkeypatch)
+
+    def full(index):
+        raise RuntimeError("CUDA error: out of memory\nmore words")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    with pytest.raises(dg.Failure, match=r"found Example GPU, which refuses \(CUDA error: out of memory\)"):
+        GpuResource().claim(NEED)
+
+
 def test_a_half_free_gpu_is_waited_for(monkeypatch):
     a_gpu_with(monkeypatch, 5, 5, 20)
     assert GpuResource(wait_seconds=60).claim(NEED) == "cuda:0"

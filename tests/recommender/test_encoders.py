@@ -235,14 +235,22 @@ def test_a_pinned_hub_id_is_known_without_its_files():
     assert base_fingerprint(EncoderSpec(**pinned | {"revision": "0" * 40})) != known
 
 
-def test_what_does_not_fit_into_memory_is_tried_with_half_the_batch(minilm, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_what_does_not_fit_into_memory_is_tried_with_half_the_batch(minilm, monkeypatch, error):
     whole = type(minilm).encode
     sizes, told = [], []
 
     def full(self, texts, batch_size, **options):
         sizes.append(batch_size)
         if batch_size > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return whole(self, texts, batch_size=batch_size, **options)
 
     monkeypatch.setattr(type(minilm), "encode", full)
