@@ -17,7 +17,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
@@ -28,6 +28,8 @@ from hybrid_assets.system_settings import SystemSettings
 DatasetName = Literal["sample", "ml-latest-small", "ml-1m", "ml-25m", "ml-32m", "folder"]
 DATASETS: tuple[str, ...] = get_args(DatasetName)
 MOVIELENS_RANGE = (0.5, 5.0)
+# Algorithms whose scores are counts, or sums over many users or movies.
+COUNTING = ("most_popular", "item_knn", "user_knn")
 
 
 class CatalogError(ValueError):
@@ -37,8 +39,9 @@ class CatalogError(ValueError):
 class FolderSettings(Settings):
     """The dataset `folder`: your own ratings, movies and (if you have them) tags as CSV or Parquet."""
 
-    path: Annotated[Path, Lax]
-    """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv; from the current one."""
+    path: Annotated[Path, Lax, AfterValidator(Path.expanduser)]
+    """Folder that holds ratings.csv (or .parquet), movies.csv and, if there are any, tags.csv; from the current one, or
+    with a leading ~ from your home."""
     columns: Mapping[str, str] = {}
     """Our field -> your column, for example `user_id = "customer"`; what is not named keeps MovieLens's name."""
     rating_range: Annotated[tuple[float, float], Lax] = MOVIELENS_RANGE
@@ -139,7 +142,7 @@ class AutomationSettings(Settings):
     nightly: bool = False
     """Whether the nightly schedule is on from the start; it can be switched in the UI."""
     nightly_cron: str = "0 3 * * *"
-    """When, as a cron expression."""
+    """When, as a cron expression; in UTC."""
 
 
 class CheckSettings(Settings):
@@ -273,6 +276,22 @@ class Catalog(Settings):
                 f"evaluation.relevance_threshold = {threshold:g} is outside the ratings of dataset = {self.dataset!r}, "
                 f"{low:g} to {high:g}: everything or nothing would be liked; choose one of these"
             )
+        if self.pairs.disliked >= threshold:
+            raise ValueError(
+                f"pairs.disliked = {self.pairs.disliked:g} is not below evaluation.relevance_threshold = "
+                f"{threshold:g}: a movie would be liked and disliked; set a lower pairs.disliked"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_sigmoid_is_of_scores_that_it_can_tell_apart(self) -> "Catalog":
+        for name, system in self.systems.items():
+            for model in system.model_names if system.encoder_names and system.fusion == "convex" else ():
+                if model in self.models and self.models[model].algorithm in COUNTING:
+                    raise ValueError(
+                        f"systems.{name}: `convex` puts scores through a sigmoid, which is 1 for nearly all of those "
+                        f'of {model}, sums over many users or movies; take fusion = "zscore" or "notebook"'
+                    )
         return self
 
     @model_validator(mode="after")
@@ -363,16 +382,22 @@ class Catalog(Settings):
     @model_validator(mode="after")
     def _cold_start_can_judge(self) -> "Catalog":
         for name in self.cold_start.systems:
-            if self.systems[name].rerank:
+            system = self.systems[name]
+            if system.rerank:
                 raise ValueError(
                     f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
                     "systems without `rerank`"
                 )
-            read = [model for model in self.systems[name].model_names if self.encoder_of(model)]
+            read = [model for model in system.model_names if self.encoder_of(model)]
             if read:
                 raise ValueError(
                     f"cold_start.systems: the model {read[0]} of {name} reads an encoder and cannot be fitted again "
                     "from ratings alone; name systems of other models"
+                )
+            if system.is_learned and self.cold_start.seed == system.learning.seed + 1:
+                raise ValueError(
+                    f"cold_start.seed = {self.cold_start.seed} draws the people by whom {name} learns to rank new "
+                    "people (its stacker.seed + 1), so that few of them would be left to learn from; choose another"
                 )
         return self
 
@@ -421,7 +446,7 @@ def load_catalog(path: Path | None = None, dataset: str | None = None) -> Catalo
     Raises:
         CatalogError: the file is missing, is not TOML, or holds an unknown key or a value out of range.
     """
-    path = path or (Path(os.environ["HYBRID_CATALOG"]) if os.environ.get("HYBRID_CATALOG") else None)
+    path = path or (Path(os.environ["HYBRID_CATALOG"]).expanduser() if os.environ.get("HYBRID_CATALOG") else None)
     dataset = dataset or os.environ.get("HYBRID_DATASET") or None
     name = str(path) if path else "hybrid_assets/catalog.toml"
     if dataset and dataset not in DATASETS:

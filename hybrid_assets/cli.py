@@ -26,6 +26,7 @@ from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.model_searches import tables_needed, tune_model
+from hybrid_assets.orchestration.faults import TO_DO
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection, selected_keys
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
@@ -75,7 +76,8 @@ def run(dataset: DatasetOption = None) -> None:
     _report(outcome)
     out.print(leaderboard_table(queries.table(table_store(catalog), "leaderboard").collect()))
     page = table_store(catalog).path(dg.AssetKey("report"), "") / "report.html"
-    err.print(f"Report with plots: {page}\nWeb UI: make ui, then open http://127.0.0.1:3000", soft_wrap=True)
+    err.print(f"Report with plots: {escape(str(page))}", soft_wrap=True)
+    err.print("Web UI: make ui, then open http://127.0.0.1:3000", soft_wrap=True)
 
 
 @app.command()
@@ -191,13 +193,15 @@ def tune(
         found = tune_model(table_store(catalog), catalog, model, trials=trials, timeout=timeout, told=told)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
-    if found.current is None:
+    if found.untried:
+        own = f"cannot be tried: {', '.join(found.untried)} = 0 has no logarithm, by which it is searched"
+    elif found.current is None:
         own = f"have not been tried: --trials {len(found.trials) + 1}"
     else:
         own = "failed" if found.current.quality is None else f"{found.current.quality:.4f}"
     err.print(
         f"NDCG@{catalog.evaluation.k} on validation: best {found.best.quality:.4f} (trial {found.best.number + 1}), "
-        f"the catalog's {own}; plot: {found.plot}",
+        f"the catalog's {own}; plot: {escape(str(found.plot))}",
         soft_wrap=True,
     )
     out.print(found.snippet, markup=False)
@@ -468,6 +472,11 @@ def main() -> None:
         if not isinstance(failure, dg.Failure):
             failure = _damaged_table(failure)
         err.print(f"[red]Error:[/red] {escape(failure.description or str(failure))}", soft_wrap=True)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in TO_DO:
+            raise
+        err.print(f"[red]Error:[/red] {escape(f'{error}; {TO_DO[error.errno]}')}", soft_wrap=True)
         sys.exit(1)
 
 

@@ -23,7 +23,7 @@ from hybrid_assets.assets.split import split_assets
 from hybrid_assets.assets.stackers import stacker_assets
 from hybrid_assets.assets.strata import strata_assets
 from hybrid_assets.assets.tuning import tuning_assets
-from hybrid_assets.catalog import Catalog, CatalogError, load_catalog
+from hybrid_assets.catalog import Catalog, CatalogError, load_catalog, settings_digest
 from hybrid_assets.environment import storage_url
 from hybrid_assets.orchestration.automation import nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.console import terminal_logger
@@ -91,8 +91,11 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         return due(recipes, store, selected, materialized(instance, selected))
 
     def tables_now() -> str:
-        ends = (dg.AssetKey("raw_files"), dg.AssetKey("leaderboard"))
-        return " ".join([store.url, *(str(store.made_at(key)) for key in ends if store.exists(key))])
+        made = {
+            key.to_user_string(): (recipes[key].code_version, store.made_at(key) if store.exists(key) else None)
+            for key in sorted(refresh.selection.resolve(assets))
+        }
+        return settings_digest(store.url, made)
 
     automation = catalog.automation
     try:
@@ -100,7 +103,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
     except dg.DagsterInvalidDefinitionError as error:
         raise CatalogError(
             f"automation.nightly_cron = {automation.nightly_cron!r} is no cron expression of five fields, such as "
-            '"0 3 * * *" (every night at three)'
+            '"0 3 * * *" (every night at three, UTC)'
         ) from error
     return dg.Definitions(
         assets=assets,

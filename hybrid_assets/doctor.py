@@ -4,7 +4,6 @@ Belongs here: one check a function. Does not: installing anything.
 """
 
 import importlib.metadata
-import os
 import platform
 import sys
 import uuid
@@ -19,6 +18,7 @@ from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.datasets.reading import find_table
 from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
+from hybrid_assets.orchestration.faults import TO_DO
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.records import open_records, try_making
 from hybrid_assets.orchestration.storage import replace_file
@@ -71,6 +71,8 @@ def _gpu() -> Finding:
 
     if not torch.cuda.is_available():
         build = "built for the CPU" if torch.version.cuda is None else "built for CUDA, sees no GPU"
+        if gpu_gib() > 0:
+            return Finding("GPU", False, f"the driver has one, torch {build}", "install the torch that fits the driver")
         return Finding("GPU", True, f"none (torch {build}); encoders that need one are left out, all else runs")
     free, total = torch.cuda.mem_get_info()
     return Finding("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
@@ -99,10 +101,12 @@ def _own_files(catalog: Catalog) -> Iterator[Finding]:
         return
     folder = catalog.folder.path.absolute()
     try:
-        found = [find_table(folder, name) for name in ("ratings", "movies", "tags")]
-        yield Finding("your files", True, f"{folder}: {', '.join(file.name for file in found if file)}")
-    except BadInput as problem:
-        yield Finding("your files", False, str(folder), str(problem))
+        found = [file for name in ("ratings", "movies", "tags") if (file := find_table(folder, name))]
+        for file in found:
+            file.open("rb").close()
+        yield Finding("your files", True, f"{folder}: {', '.join(file.name for file in found)}")
+    except (BadInput, OSError) as problem:
+        yield Finding("your files", False, str(folder), _with_remedy(problem))
 
 
 def _storage() -> Finding:
@@ -123,12 +127,14 @@ def _tables(catalog: Catalog) -> Finding:
         return Finding("tables", True, f"{store.url}, {store.verify_all()} tables as they were written")
     except dg.Failure as failure:
         return Finding("tables", False, f"{storage_url()}, cannot be read whole", str(failure.description))
+    except OSError as error:
+        return Finding("tables", False, f"{storage_url()}, cannot be read whole", _with_remedy(error))
 
 
 def _home() -> Finding:
     home = dagster_home()
     try:
-        if not os.access(home / "dagster.yaml", os.R_OK):
+        if not (home / "dagster.yaml").exists():
             try_making(home)
             return Finding("Dagster home", True, f"{home}, which the first run makes")
         with open_records(home) as instance:
@@ -136,3 +142,10 @@ def _home() -> Finding:
             return Finding("Dagster home", True, f"{home}, records in {kept_in}, {instance.get_runs_count()} runs")
     except dg.Failure as failure:
         return Finding("Dagster home", False, f"{home}, records cannot be kept there", str(failure.description))
+    except OSError as error:
+        return Finding("Dagster home", False, f"{home}, records cannot be kept there", _with_remedy(error))
+
+
+def _with_remedy(problem: BadInput | OSError) -> str:
+    to_do = TO_DO.get(problem.errno or 0) if isinstance(problem, OSError) else None
+    return f"{problem}; {to_do}" if to_do else str(problem)

@@ -16,7 +16,7 @@ def project_folder() -> Path:
 
 def dagster_home() -> Path:
     """DAGSTER_HOME, else `dagster_home/` of the project: where Dagster keeps its records."""
-    return Path(os.environ.get("DAGSTER_HOME") or project_folder() / "dagster_home").absolute()
+    return _folder("DAGSTER_HOME", "dagster_home")
 
 
 def storage_url() -> str:
@@ -28,9 +28,14 @@ def storage_url() -> str:
 
 def raw_cache() -> Path:
     """HYBRID_RAW, else `data/raw/` of the project: where downloaded datasets are kept."""
-    return Path(os.environ.get("HYBRID_RAW") or project_folder() / "data" / "raw").absolute()
+    return _folder("HYBRID_RAW", "data/raw")
 
 
 def checkpoints_folder() -> Path:
     """HYBRID_CHECKPOINTS, else `data/checkpoints/` of the project: where a training that was killed goes on from."""
-    return Path(os.environ.get("HYBRID_CHECKPOINTS") or project_folder() / "data" / "checkpoints").absolute()
+    return _folder("HYBRID_CHECKPOINTS", "data/checkpoints")
+
+
+def _folder(variable: str, otherwise: str) -> Path:
+    given = os.environ.get(variable)
+    return (Path(given).expanduser() if given else project_folder() / otherwise).absolute()

@@ -19,7 +19,14 @@ from hybrid_assets.assets.factors import model_spec
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import LOCAL, TableStore
-from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
+from hybrid_assets.recommender.model_search import (
+    Trial,
+    best_of,
+    cannot_be_tried,
+    search,
+    trial_of,
+    validation_quality,
+)
 from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
@@ -36,6 +43,7 @@ class Tuned:
         trials: all of them, those of earlier calls too.
         best: the best one.
         current: that of the catalog's settings; None where there are as many trials as asked for without it.
+        untried: of the catalog's settings those for which it never is (`cannot_be_tried`).
         snippet: the model's settings with those of the best trial, as TOML for the catalog.
         plot: the PNG of the trials.
     """
@@ -43,6 +51,7 @@ class Tuned:
     trials: list[Trial]
     best: Trial
     current: Trial | None
+    untried: list[str]
     snippet: str
     plot: Path
 
@@ -115,7 +124,7 @@ def tune_model(
     plot = folder / "trials.png"
     plot.write_bytes(search_plot(table, f"{model} on {catalog.dataset}", f"NDCG@{k}, validation"))
     entry = snippet(model, with_settings(settings, best.settings))
-    return Tuned(found, best, trial_of(found, current), entry, plot)
+    return Tuned(found, best, trial_of(found, current), cannot_be_tried(space, current), entry, plot)
 
 
 def with_settings(settings: ModelSettings, searched: Mapping[str, Any]) -> ModelSettings:

@@ -320,8 +320,10 @@ def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, 
             "needs_gpu_gib": settings.gpu_gib,
         }
         key = dg.AssetKey(["encoder_metrics", name])
-        metrics = store.scan(key).collect() if store.exists(key) else pl.DataFrame(schema={"metric": pl.String})
-        row["metrics"] = {values.pop("metric"): values for values in metrics.iter_rows(named=True)} or None
+        measured = table(store, f"encoder_metrics/{name}").collect() if store.exists(key) else None
+        row["metrics"] = None
+        if measured is not None:
+            row["metrics"] = {values.pop("metric"): values for values in measured.iter_rows(named=True)} or None
         figures[name] = row
     if figures and not any(row["metrics"] for row in figures.values()):
         store.scan(dg.AssetKey(["encoder_metrics", next(iter(figures))]))  # says how to build it

@@ -30,7 +30,9 @@ class Graph:
         shutil.copytree(self.storage, base / "data")
         assert self.catalog.folder
         folder = self.catalog.folder.model_copy(update={"path": base / "raw"})
-        return Graph(self.catalog.model_copy(update={"folder": folder}), str(base / "data"), base / "raw")
+        copied = Graph(self.catalog.model_copy(update={"folder": folder}), str(base / "data"), base / "raw")
+        assert copied.computed(dg.AssetSelection.assets("raw_files")) == {"raw_files"}, "it notes where they lie"
+        return copied
 
     def run(self, selection: dg.AssetSelection | None = None) -> dict[str, bool]:
         """Materialize in this process; asset -> whether it was computed (False: unchanged).

@@ -523,6 +523,35 @@ def test_cold_start_takes_no_system_whose_model_reads_texts():
         Catalog.model_validate(base)
 
 
+@pytest.mark.parametrize("algorithm", ["most_popular", "user_knn", "item_knn"])
+def test_a_sigmoid_is_not_taken_of_counts(algorithm):
+    base = load_catalog(dataset="sample").model_dump()
+    base["models"]["counts"] = {"algorithm": algorithm}
+    base["systems"]["both"] = {"model": "counts", "encoder": "minilm", "fusion": "zscore"}
+    Catalog.model_validate(base)
+    del base["systems"]["both"]["fusion"]
+    with pytest.raises(ValueError, match=r"systems\.both: `convex` puts scores through a sigmoid.*counts.*zscore"):
+        Catalog.model_validate(base)
+
+
+def test_what_is_liked_is_not_disliked():
+    base = load_catalog(dataset="sample").model_dump()
+    base["evaluation"]["relevance_threshold"] = 2.5
+    with pytest.raises(ValueError, match=r"pairs\.disliked = 2\.5 is not below evaluation\.relevance_threshold = 2\.5"):
+        Catalog.model_validate(base)
+    base["pairs"]["disliked"] = 2.0
+    assert Catalog.model_validate(base).pairs.disliked == 2.0
+
+
+def test_cold_start_judges_other_people_than_those_who_teach():
+    base = load_catalog(dataset="sample").model_dump()
+    base["cold_start"]["seed"] = 43
+    with pytest.raises(ValueError, match=r"cold_start\.seed = 43 draws the people by whom stacked_minilm learns"):
+        Catalog.model_validate(base)
+    base["cold_start"]["systems"] = ["most_popular", "models_minilm"]
+    assert Catalog.model_validate(base).cold_start.seed == 43
+
+
 @pytest.mark.parametrize("change", [{"refresh": False}, {"gpu_gib": 4.0}])
 def test_diversity_is_measured_in_a_space_that_every_run_makes(change):
     base = load_catalog(dataset="sample").model_dump()

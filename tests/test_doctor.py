@@ -45,6 +45,25 @@ def test_tables_and_records_are_opened(machine):
     assert found(catalog, "Dagster home") == Finding("Dagster home", True, f"{home}, records in Sqlite, 0 runs")
 
 
+def test_files_that_may_not_be_read_are_named_with_what_to_do(machine, tmp_path, monkeypatch):
+    catalog, _, _ = machine
+    for name in ("ratings", "movies"):
+        (tmp_path / f"{name}.csv").write_text("a\n1\n")
+    assert found(catalog, "your files").ok
+    opened = Path.open
+
+    def refusing(self, *arguments, **options):
+        if self.name == "ratings.csv":
+            raise PermissionError(13, "Permission denied", str(self))
+        return opened(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refusing)  # root may read what nobody may
+    finding = found(catalog, "your files")
+    assert not finding.ok
+    assert str(tmp_path / "ratings.csv") in finding.fix
+    assert finding.fix.endswith("make it readable and writable for this user")
+
+
 def test_a_table_that_is_not_what_its_stamp_says_is_named(machine):
     catalog, store, _ = machine
     stamp = replace(store.stamp(KEY), data_version="another")

@@ -92,6 +92,8 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
         ("title,rating\n ,5\n", 'line 2, field "title": a title is blank'),
         ("movieId,rating\n999999999,5\n", 'line 2, field "movieId": movie 999999999 is not among the movies'),
         ("movieId,rating\n{id},5\n{id},4\n", 'line 3, field "movieId": movie_id .* is there already, on line 2'),
+        ("title,rating\n{title},5\n{title},4\n", 'line 3, field "title": title .* is there already, on line 2'),
+        ("userId,movieId,rating\n1,{id},5\n2,1,4\n", 'field "userId": it holds the ratings of 2 people'),
         ("movieId,rating\n{id},6\n", 'line 2, field "rating": expected a rating from 0.5 to 5'),
         ("movieId,rating\n{id},good\n", 'line 2, field "rating": expected a number'),
         ("movieId,rating\n", "no rows"),
@@ -99,7 +101,8 @@ def test_movies_are_named_by_id_or_title(built, tmp_path):
 )
 def test_a_file_that_cannot_be_used_is_named_with_row_and_field(built, tmp_path, text, named):
     path = tmp_path / "my.csv"
-    path.write_text(text.replace("{id}", str(built.table("movies")["movie_id"][0])))
+    movie = built.table("movies").row(0, named=True)
+    path.write_text(text.replace("{id}", str(movie["movie_id"])).replace("{title}", f'"{movie["title"]}"'))
     with pytest.raises(BadInput, match=named) as error:
         newcomer_queries.ratings_of_file(built.store, built.catalog, path)
     assert str(path) in str(error.value)

@@ -81,7 +81,8 @@ def raw_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         key="raw_files",
         group="raw",
         version="1",
-        settings=[catalog.dataset],
+        # two folders of one's own are two datasets, of which one lies in storage
+        settings=[catalog.dataset, *([str(folder_settings.path.absolute())] if folder_settings else [])],
         look=as_they_are_now,
         kinds=frozenset({"csv"}),
         columns={"table": "what it holds", "file": "its name", "bytes": "its size", "sha256": "its content"},

@@ -51,8 +51,8 @@ TAG = Field("tag", "tag", Kind.TEXT, _TEXT_FIX)
 RATINGS = (USER_ID, MOVIE_ID, RATING, TIMESTAMP)
 MOVIES = (MOVIE_ID, TITLE, GENRES)
 TAGS = (USER_ID, MOVIE_ID, TAG, TIMESTAMP)
-# One person's own: movies by id or by title, so that either column may be absent.
-OWN_RATINGS = (MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING)
+# One person's own: movies by id or by title, so that either column may be absent, and whose they are need not be said.
+OWN_RATINGS = (USER_ID._replace(default=0), MOVIE_ID._replace(default=0), TITLE._replace(default=""), RATING)
 
 _NAMES = tuple(dict.fromkeys(field.name for field in (*RATINGS, *MOVIES, *TAGS)))
 

@@ -104,9 +104,12 @@ def _in_range(
 
 
 def _check_times(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> None:
-    row = _first(table, pl.col("timestamp") > _LATEST)
+    row = _first(table, ~pl.col("timestamp").is_between(-_LATEST, _LATEST))
     if row is not None:
-        problem = f"expected seconds since 1970, found {table['timestamp'][row]}, which looks like milliseconds"
+        found = table["timestamp"][row]
+        problem = f"expected seconds since 1970, found {found}, which looks like " + (
+            "milliseconds" if found > 0 else "a time that is missing"
+        )
         raise _fault(path, row, TIMESTAMP, columns, problem, TIMESTAMP.fix)
 
 
@@ -159,7 +162,7 @@ def read_own_ratings(
     read_ratings.
 
     Raises BadInput for: what read_ratings refuses; a file with neither movieId nor title; a title that is not found; a
-    movie that is there twice.
+    movie that is there twice; a column `userId` that names more than one person.
     """
     try:
         table = _parsed(path, OWN_RATINGS, _MOVIELENS)
@@ -167,11 +170,15 @@ def read_own_ratings(
         # columns may be renamed in the catalog for the files of a dataset, not for this one
         fix = "Rename the column: this file needs movieId or title, and rating, whatever [folder] columns says"
         raise BadInput(f"{missing.told} {fix}") from missing
+    if "user_id" in table.columns and table["user_id"].n_unique() > 1:
+        fix = "Keep the rows of one person: the list is made for one"
+        raise BadInput.at(path, f"it holds the ratings of {table['user_id'].n_unique()} people", fix, field="userId")
     if "movie_id" not in table.columns and "title" not in table.columns:
         fix = "Name the movies by their id, in a column movieId, or by their title, in a column title"
         raise BadInput.at(path, "the file has neither a column movieId nor a column title", fix)
     table = _in_range(path, table, _MOVIELENS, rating_range)
-    if "movie_id" not in table.columns:
+    named_by = MOVIE_ID if "movie_id" in table.columns else TITLE
+    if named_by is TITLE:
         found = []
         for row, title in enumerate(table["title"]):
             try:
@@ -180,7 +187,8 @@ def read_own_ratings(
                 fix = "Write it as in the movies, or name it by its id, in a column movieId"
                 raise _fault(path, row, TITLE, _MOVIELENS, str(error), fix) from error
         table = table.with_columns(pl.Series("movie_id", found, dtype=pl.Int64))
-    _check_no_repeats(path, table, [MOVIE_ID], _MOVIELENS)
+    # a title and the same in other words are one movie: looked for by the ids, told by what the file has
+    _check_no_repeats(path, table, [MOVIE_ID], _MOVIELENS, told=named_by)
     return table.select("movie_id", "rating")
 
 
@@ -237,7 +245,10 @@ def _parsed(
     return table
 
 
-def _check_no_repeats(path: Path, table: pl.DataFrame, key: Sequence[Field], columns: Mapping[str, str]) -> None:
+def _check_no_repeats(
+    path: Path, table: pl.DataFrame, key: Sequence[Field], columns: Mapping[str, str], *, told: Field | None = None
+) -> None:
+    """Refuse a row whose `key` an earlier one has; the message is about the field `told`, or else all of the key."""
     names = [field.name for field in key]
     if _ascends(table, names) or not (repeated := table.select(names).is_duplicated()).any():
         return
@@ -245,9 +256,10 @@ def _check_no_repeats(path: Path, table: pl.DataFrame, key: Sequence[Field], col
     # The repeat that a person reading the file from the top meets first.
     second = rows.filter(~pl.struct(names).is_first_distinct()).row(0, named=True)
     first = rows.filter(pl.col(name) == second[name] for name in names)["index"][0]
-    what = " and ".join(f"{field.name} {second[field.name]}" for field in key)
+    shown = [told] if told else key
+    what = " and ".join(f"{field.name} {table[field.name][second['index']]}" for field in shown)
     problem = f"{what} is there already, on {_place(path, first)}"
-    raise _fault(path, second["index"], key[-1], columns, problem, "Keep one of the two rows")
+    raise _fault(path, second["index"], shown[-1], columns, problem, "Keep one of the two rows")
 
 
 def _ascends(table: pl.DataFrame, names: Sequence[str]) -> bool:

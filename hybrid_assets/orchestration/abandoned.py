@@ -21,7 +21,7 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# How long a run may take from its launch to its process.
+# How long a run may take from when it left the queue to its process.
 START_TIMEOUT = timedelta(minutes=5)
 CLOCK_TOLERANCE_SECONDS = 2.0
 
@@ -76,4 +76,4 @@ def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
             except psutil.NoSuchProcess:
                 return False
     # either way: a clock that was set back must not make it wait for ever
-    return abs(datetime.now(UTC) - record.create_timestamp.astimezone(UTC)) < START_TIMEOUT
+    return abs(datetime.now(UTC) - record.update_timestamp.astimezone(UTC)) < START_TIMEOUT

@@ -39,7 +39,8 @@ def watch_sensor(
 
     Args:
         files: the raw files that exist now, in a fixed order.
-        tables: something cheap that differs when what is made from them was deleted, replaced or moved.
+        tables: something cheap that differs when what is made from them was deleted, replaced or moved, or would now
+            be made otherwise.
         job: what it launches, `refresh`.
         due: what of it has to be looked at.
         seconds: how often to look, at least.
@@ -60,7 +61,10 @@ def watch_sensor(
         except ValueError as problem:
             return dg.SkipReason(str(problem))
         if not present:
-            return dg.SkipReason("the dataset is not here yet; the first refresh fetches it")
+            return dg.SkipReason(
+                "the dataset's files are not here yet: GroupLens's are fetched by the first refresh, a folder of your "
+                "own has to hold them"
+            )
         last = json.loads(context.cursor) if context.cursor else {}
         looks = {file.name: [(stat := file.stat()).st_size, stat.st_mtime_ns] for file in present}
         if looks != last.get("looks"):
@@ -137,7 +141,11 @@ def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no refresh is to be launched for these files, or None."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH), limit=RUNS_LOOKED_AT)
     if any(not record.dagster_run.is_finished for record in runs):
-        return "a refresh is under way; the files are looked at again when it is over"
+        under_way = next(record.dagster_run for record in runs if not record.dagster_run.is_finished)
+        return (
+            f"the refresh {under_way.run_id[:8]} is under way; the files are looked at again when it is over (where "
+            "its machine is no more, end it by Terminate in the web UI)"
+        )
     failed_ends: list[float] = []
     newest_failed = ""
     for record in runs:  # newest first

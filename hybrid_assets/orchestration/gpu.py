@@ -4,7 +4,9 @@ Belongs here: looking at the GPU, waiting for it and refusing it in words. Does 
 """
 
 import gc
+import importlib.metadata
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -83,9 +85,13 @@ class GpuResource(dg.ConfigurableResource[None]):
 
 
 def gpu_gib() -> float:
-    """Memory of the largest GPU the driver knows, in GiB, 0 without one; asked without loading torch."""
+    """Memory of the largest GPU the driver knows, in GiB, 0 without one; asked without loading torch.
+
+    0 also where torch would not see it: built for the CPU, or told by CUDA_VISIBLE_DEVICES to see none.
+    """
     smi = shutil.which("nvidia-smi")
-    if smi is None:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    if smi is None or hidden or importlib.metadata.version("torch").endswith("+cpu"):
         return 0.0
     command = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
     try:

@@ -149,8 +149,8 @@ def judge(
         recipe = recipes[key]
         try:
             stamp = store.stamp(key)
-        except dg.Failure as damaged:
-            verdicts[key] = Verdict("blocked", (damaged.description or str(damaged),))
+        except (OSError, dg.Failure) as unreadable:
+            verdicts[key] = Verdict("blocked", (getattr(unreadable, "description", None) or str(unreadable),))
             continue
         try:
             if recipe.look:
@@ -159,7 +159,7 @@ def judge(
                 verdicts[key] = _compare(recipe, stamp, store, verdicts, seen_now, selected)
             if blocked and key in blocked and verdicts[key].state != "fresh":
                 verdicts[key] = Verdict("blocked", (blocked[key],), stamp)
-        except (ValueError, dg.Failure) as unavailable:
+        except (ValueError, OSError, dg.Failure) as unavailable:
             # it would fail the run in these words
             verdicts[key] = Verdict("blocked", (getattr(unavailable, "description", None) or str(unavailable),), stamp)
     return verdicts
@@ -174,8 +174,8 @@ def outdated(
 ) -> dict[dg.AssetKey, str]:
     """Why a table is not what its recipe, and those of what it came from, make of the tables that lie here.
 
-    Asks nothing outside the storage; `judge` does. What looks outside counts as it is: a run looks again, and not
-    always before it asks this.
+    Asks nothing outside the storage; `judge` does. Of what looks outside only the settings are compared, as where the
+    dataset lies.
 
     Args:
         recipes: of the assets and of what they are made from.
@@ -199,7 +199,7 @@ def outdated(
     @functools.cache
     def why(key: dg.AssetKey) -> str:
         recipe, stamp = recipes[key], stamps(key)
-        if stamp is None or recipe.look or key in as_they_lie:
+        if stamp is None or key in as_they_lie:
             return ""
         upstream = next(filter(None, map(why, recipe.inputs.values())), "")
         if upstream:
@@ -283,7 +283,7 @@ def _compare(
             continue  # it is what it is: its version decides
         if of_run is None and name in recipe.optional and source.state == "missing":
             continue  # left to a backfill
-        if source.state in ("stale", "missing"):
+        if source.state in ("stale", "missing", "blocked"):
             waits[shown] = f"input {shown} is {source.state}"
 
     def data_version(key: dg.AssetKey) -> str:

@@ -84,6 +84,7 @@ def _paired(difference: Values, seed: int, resamples: int, confidence: float) ->
     mean = float(difference.mean())
     result: dict[str, str | float] = {"difference": mean, "users": users}
     spread = float(difference.std(ddof=1)) if users > 1 else 0.0
+    spread = spread if spread > 1e-12 * abs(mean) else 0.0  # what rounding leaves
     # where every user differs by the same amount, neither the t statistic nor Cohen's d is a number
     result["effect"] = mean / spread if spread > 0 else 0.0
     result["p_t"] = float(ttest_1samp(difference, 0.0).pvalue) if spread > 0 else 1.0

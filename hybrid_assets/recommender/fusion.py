@@ -63,7 +63,7 @@ def z_score_over_candidates(scores: "torch.Tensor", seen: "tuple[torch.Tensor, t
     mean = (scores * free).sum(dim=1, keepdim=True) / count
     scores.sub_(mean)
     deviation = ((scores * free).square_().sum(dim=1, keepdim=True) / count).sqrt_()
-    scale = deviation.reciprocal().masked_fill_(deviation <= 1e-12, 0.0)
+    scale = deviation.reciprocal().masked_fill_(deviation <= 1e-12 + 1e-6 * mean.abs(), 0.0)
     return scores.mul_(scale)
 
 

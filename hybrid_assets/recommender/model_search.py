@@ -6,6 +6,7 @@ Belongs here: what a trial is worth, and the search over trials. Does not: where
 
 import hashlib
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -96,7 +97,8 @@ def search(
     Args:
         quality: what settings are worth, the higher the better.
         space: setting -> values to search.
-        current: settings of the same names that are tried first, unless the file has a trial of them.
+        current: settings of the same names that are tried first, unless the file has a trial of them or they
+            `cannot_be_tried`.
         identity: what the quality depends on but the settings (data, model, protocol); a search of another identity
             starts anew in the same file.
         file: the journal; its folder is created.
@@ -114,15 +116,18 @@ def search(
     study = _open(file, identity)
     deadline = None if timeout is None else time.monotonic() + timeout
     made = _finished(study)
+    first = not cannot_be_tried(space, current)
     while len(made) < trials and (deadline is None or time.monotonic() < deadline):
         study.sampler = optuna.samplers.TPESampler(seed=_seed_of(seed, len(made)), n_startup_trials=10)
-        if trial_of(made, current) is None:
+        if first and trial_of(made, current) is None:
             study.enqueue_trial(dict(current))
         with warnings.catch_warnings():
             # the current settings may lie outside the space and are measured all the same
             warnings.filterwarnings("ignore", message="Fixed parameter .* is out of range")
             asked = study.ask(dict(space))
-        settings = {name: _rounded(value) for name, value in asked.params.items()}
+        settings = _rounded(asked.params)
+        if settings == _rounded(current):  # measured as they are
+            settings = dict(current)
         started = time.monotonic()
         found, problem = None, ""
         try:
@@ -139,10 +144,14 @@ def search(
     return made
 
 
+def cannot_be_tried(space: "Mapping[str, BaseDistribution]", settings: Mapping[str, Any]) -> list[str]:
+    """Those of some settings that a search cannot try: 0 or less, and searched by the logarithm."""
+    return [name for name, values in space.items() if getattr(values, "log", False) and settings[name] <= 0]
+
+
 def trial_of(trials: Sequence[Trial], settings: Mapping[str, Any]) -> Trial | None:
     """The trial of these settings; None where there is none."""
-    wanted = {name: _rounded(value) for name, value in settings.items()}
-    return next((trial for trial in trials if trial.settings == wanted), None)
+    return next((trial for trial in trials if _rounded(trial.settings) == _rounded(settings)), None)
 
 
 def best_of(trials: list[Trial]) -> Trial:
@@ -163,6 +172,10 @@ def _open(file: Path, identity: str) -> "Study":
     from optuna.storages.journal import JournalFileBackend
 
     file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        # a line that a full disk or a kill has cut would make one with the next
+        written = file.read_bytes()
+        os.truncate(file, written.rfind(b"\n") + 1)
     return optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(file))),
         study_name=identity,
@@ -180,8 +193,10 @@ def _finished(study: "Study") -> list[Trial]:
     ]
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _rounded(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value for name, value in settings.items()
+    }
 
 
 def _seed_of(seed: int, number: int) -> int:

@@ -68,12 +68,13 @@ class Films:
 
 
 def film_years(movies: pl.DataFrame) -> pl.DataFrame:
-    """`movie_id` and `year`, the last bracketed four digits at the end of `title`; null without.
+    """`movie_id` and `year`, the last bracketed four digits (0 to 9) at the end of `title`; null without.
 
-    >>> film_years(pl.DataFrame({"movie_id": [1, 2], "title": ["2001 (1968)", "Heat"]}))["year"].to_list()
-    [1968.0, None]
+    >>> titles = ["2001 (1968)", "Heat", "فیلم (۲۰۰۱)"]
+    >>> film_years(pl.DataFrame({"movie_id": [1, 2, 3], "title": titles}))["year"].to_list()
+    [1968.0, None, None]
     """
-    return movies.select("movie_id", pl.col("title").str.extract(r"\((\d{4})\)\s*$").cast(pl.Float64).alias("year"))
+    return movies.select("movie_id", pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float64).alias("year"))
 
 
 def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Films:

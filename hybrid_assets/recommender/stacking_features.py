@@ -235,7 +235,7 @@ def _standardised(scores: Vectors, rated: npt.NDArray[np.bool_]) -> Vectors:
     count = np.maximum(free.sum(axis=1, keepdims=True), 1)
     mean = (scores * free).sum(axis=1, keepdims=True) / count
     deviation = np.sqrt((((scores - mean) * free) ** 2).sum(axis=1, keepdims=True) / count)
-    standard: Vectors = (scores - mean) / np.where(deviation > 1e-12, deviation, np.inf)
+    standard: Vectors = (scores - mean) / np.where(deviation > 1e-12 + 1e-6 * np.abs(mean), deviation, np.inf)
     return standard
 
 

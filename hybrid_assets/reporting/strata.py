@@ -84,6 +84,6 @@ def strata_sentence(strata: pl.DataFrame, leader: str, k: int) -> str | None:
         return None
     return (
         f"{leader} has {METRICS['ndcg'].label(k)} {few:.3f} for the third of users with the fewest ratings and "
-        f"{many:.3f} for the third with the most; it finds {head:.1%} of the relevant movies of the head and "
-        f"{tail:.1%} of the tail."
+        f"{many:.3f} for the third with the most; of a user's relevant movies it finds on average "
+        f"{head:.1%} of those in the head and {tail:.1%} of those in the tail."
     )

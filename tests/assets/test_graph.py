@@ -1,5 +1,7 @@
 """The whole graph over real rows: what it makes, and exactly what a change computes again."""
 
+import shutil
+
 import dagster as dg
 import polars as pl
 import pytest
@@ -9,6 +11,7 @@ from hybrid_assets.assets import embeddings
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration import incremental
+from hybrid_assets.orchestration.automation import MADE
 from hybrid_assets.orchestration.staleness import due, judge, recipes_of
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
@@ -103,6 +106,46 @@ def test_one_tag_encodes_one_document_and_leaves_ratings_and_factors_alone(graph
     after = graph.table("embeddings/minilm")
     changed = before.join(after, on=["movie_id", "document_key"], how="anti")
     assert changed.height == 1
+
+
+def test_another_folder_is_another_dataset_until_a_run_has_looked_at_it(graph, tmp_path):
+    def why_stale() -> str:
+        definitions = build_definitions(graph.catalog, graph.storage)
+        return queries.stale_reason(graph.store, recipes_of(definitions.assets), ["leaderboard"])
+
+    assert why_stale() == ""
+    shutil.copytree(graph.raw, tmp_path / "elsewhere")
+    folder = graph.catalog.folder.model_copy(update={"path": tmp_path / "elsewhere"})
+    graph.catalog = graph.catalog.model_copy(update={"folder": folder})
+    assert why_stale() == "raw_files: its settings changed"
+    assert graph.computed() == {"raw_files"}, "it holds the same"
+    assert why_stale() == ""
+
+
+def test_the_sensor_sees_a_changed_catalog_and_a_table_that_was_deleted(graph, monkeypatch):
+    # as if the graph's tables had been made by runs that Dagster knows
+    monkeypatch.setattr("hybrid_assets.definitions.materialized", lambda instance, keys: set(keys))
+    cursor = None
+
+    def settled_look() -> dg.SensorResult | dg.SkipReason:
+        nonlocal cursor
+        [sensor] = build_definitions(graph.catalog, graph.storage).sensors
+        for _ in range(2):
+            context = dg.build_sensor_context(instance=instance, cursor=cursor)
+            answer = sensor(context)
+            cursor = context.cursor
+        return answer
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert MADE in str(settled_look().skip_message)
+        evaluation = graph.catalog.evaluation
+        graph.catalog = graph.catalog.model_copy(update={"evaluation": evaluation.model_copy(update={"k": 4})})
+        assert isinstance(settled_look(), dg.SensorResult)
+        graph.catalog = graph.catalog.model_copy(update={"evaluation": evaluation})
+        cursor = None
+        assert MADE in str(settled_look().skip_message)
+        graph.store.path(dg.AssetKey(["scores", "ease"])).unlink()
+        assert isinstance(settled_look(), dg.SensorResult)
 
 
 def test_a_whitespace_edit_stops_at_the_table_it_is_in(graph):
@@ -252,7 +295,7 @@ def test_a_system_may_have_the_name_of_an_asset(graph, name):
 
 def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_reason(graph):
     settings = graph.catalog.model_dump()
-    settings["systems"]["popular_minilm"] = {"model": "most_popular", "encoder": "minilm"}
+    settings["systems"]["popular_minilm"] = {"model": "most_popular", "encoder": "minilm", "fusion": "zscore"}
     graph.catalog = Catalog.model_validate(settings)
     graph.run(dg.AssetSelection.assets("leaderboard"))
     row = graph.table("leaderboard").row(by_predicate=pl.col("system") == "popular_minilm", named=True)

@@ -183,6 +183,11 @@ BROKEN = {
         RATINGS + b"2,10,4,1700000000000\n",
         ["line 3", '"timestamp"', "1700000000000", "milliseconds", "whole seconds"],
     ),
+    "no time, as pandas writes it": (
+        "ratings",
+        RATINGS + b"1,10,4,-9223372036854775808\n",
+        ['"timestamp"', "-9223372036854775808", "looks like a time that is missing"],
+    ),
     "milliseconds of a tag": ("tags", TAGS + b"2,10,a,1700000000000\n", ["line 3", '"timestamp"', "milliseconds"]),
     "a rating twice": (
         "ratings",

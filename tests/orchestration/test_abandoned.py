@@ -120,6 +120,17 @@ def test_a_run_that_never_got_a_process_is_ended_after_a_while(runs, monkeypatch
     assert end_abandoned_runs(runs.instance) == [run.run_id]
 
 
+def test_a_run_that_has_just_left_a_long_queue_is_given_its_time_too(runs, monkeypatch):
+    job = dg.define_asset_job("nothing", selection="*").resolve(
+        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
+    )
+    run = runs.instance.create_run_for_job(job)
+    [record] = runs.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
+    queued = record._replace(create_timestamp=record.create_timestamp - timedelta(hours=1))
+    monkeypatch.setattr(type(runs.instance), "get_run_records", lambda *_: [queued])
+    assert end_abandoned_runs(runs.instance) == []
+
+
 def test_a_run_of_another_machine_is_not_judged(runs):
     process = runs.start(host="another-machine")
     process.kill()

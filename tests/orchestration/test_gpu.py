@@ -1,5 +1,7 @@
 """The GPU gate: what it says on this machine, how it waits, and that nothing else is coloured by it."""
 
+import importlib.metadata
+
 import dagster as dg
 import pytest
 import torch
@@ -77,21 +79,40 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
         GpuResource(device="cuda:3").claim(NEED)
 
 
-def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path):
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\nexec sleep 60\n")
+@pytest.fixture
+def torch_of_cuda(monkeypatch):
+    """As where torch is the build that pip offers, and every GPU is to be seen."""
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def with_driver(monkeypatch, folder, script):
+    smi = folder / "nvidia-smi"
+    smi.write_text(script)
     smi.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path, torch_of_cuda):
+    with_driver(monkeypatch, tmp_path, "#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
     assert gpu.gpu_gib() == 0
 
 
 @pytest.mark.parametrize(
-    ("told", "status", "gib"), [("24576\n81920\n", 0, 80.0), ("No devices were found\n", 6, 0.0), ("", 0, 0.0)]
+    ("told", "status", "gib"), [("24576\\n81920\\n", 0, 80.0), ("No devices were found\\n", 6, 0.0), ("", 0, 0.0)]
 )
-def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, told, status, gib):
-    smi = tmp_path / "nvidia-smi"
-    smi.write_text(f"#!/bin/sh\nprintf '{told}'\nexit {status}\n".replace("\n'", "\\n'"))
-    smi.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, torch_of_cuda, told, status, gib):
+    with_driver(monkeypatch, tmp_path, f"#!/bin/sh\nprintf '{told}'\nexit {status}\n")
     assert gpu.gpu_gib() == gib
+
+
+def test_a_gpu_that_torch_would_not_see_is_none(monkeypatch, tmp_path, torch_of_cuda):
+    with_driver(monkeypatch, tmp_path, "#!/bin/sh\necho 24576\n")
+    assert gpu.gpu_gib() == 24
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpu.gpu_gib() == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert gpu.gpu_gib() == 24
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu")
+    assert gpu.gpu_gib() == 0

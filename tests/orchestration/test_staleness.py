@@ -74,6 +74,28 @@ def test_a_blocked_asset_blocks_what_cannot_do_without_it(world):
     assert found["d"] == ("fresh", "")
 
 
+def test_what_lies_behind_a_blocked_table_that_is_not_current_is_not_fresh_either(world):
+    world.version_of_b = "2"
+    blocked = {dg.AssetKey("b"): "needs a GPU with 12 GiB"}
+    found = states(world, blocked=blocked)
+    assert found["b"] == ("blocked", "needs a GPU with 12 GiB")
+    assert found["c"] == ("stale", "input b is blocked")
+    without_b = {dg.AssetKey(name) for name in ("a", "c", "d")}
+    assert states(world, blocked=blocked, selected=without_b)["c"] == ("fresh", ""), "it is made of b as it lies"
+
+
+def test_what_may_not_be_read_blocks_in_the_systems_words(world):
+    def refused():
+        raise PermissionError(13, "Permission denied", "ratings.csv")
+
+    recipes = recipes_of(world.assets())
+    recipes[dg.AssetKey("a")] = replace(recipes[dg.AssetKey("a")], look=refused)
+    verdicts = judge(recipes, TableStore(url=world.url))
+    assert verdicts[dg.AssetKey("a")].state == "blocked"
+    assert "ratings.csv" in verdicts[dg.AssetKey("a")].why[0]
+    assert verdicts[dg.AssetKey("b")].state == "stale"
+
+
 def test_a_damaged_file_blocks_in_the_words_of_the_run(world):
     store = TableStore(url=world.url)
     replace_file(store.path(dg.AssetKey("b")), b"not parquet")

@@ -38,6 +38,11 @@ def test_equal_scores_and_no_candidates_give_zeros():
     assert normalised(min_max_over_candidates, [0, 1], [1.0, 7.0]) == [0, 0]
 
 
+def test_equal_scores_stay_equal_whatever_rounding_makes_of_their_mean():
+    scores = torch.full((1, 9000), 0.1)
+    assert not z_score_over_candidates(scores, (torch.zeros(0, dtype=torch.long),) * 2).any()
+
+
 def test_z_scores_are_those_of_the_unrated_movies():
     # 2, 6, 4: mean 4, variance 8/3
     assert normalised(z_score_over_candidates, [3])[:3] == pytest.approx([-(1.5**0.5), 1.5**0.5, 0])

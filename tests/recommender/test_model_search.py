@@ -13,7 +13,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.model_search import Trial, best_of, search, trial_of, validation_quality
+from hybrid_assets.recommender.model_search import Trial, best_of, cannot_be_tried, search, trial_of, validation_quality
 from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.towers import TowerPair
@@ -62,6 +62,32 @@ def test_a_catalog_that_changed_since_is_tried_next_and_known_by_its_settings(tm
     assert trial_of(trials, other) == trials[3]
     assert trial_of(trials, START) == trials[0]
     assert [trial.settings for trial in trials].count(other) == 1
+
+
+def test_the_catalogs_settings_are_tried_with_all_their_digits(tmp_path):
+    exact = {"x": 0.123456789, "up": True}
+    trials = run(tmp_path, 2, start=exact)
+    assert trials[0].settings == exact
+    assert trial_of(run(tmp_path, 2, start=exact), exact) == trials[0]
+
+
+def test_settings_that_a_logarithm_cannot_reach_are_left_out_and_named(tmp_path):
+    space = {"x": FloatDistribution(0.01, 1.0, log=True), "up": CategoricalDistribution([False, True])}
+    none = {"x": 0.0, "up": True}
+    assert cannot_be_tried(space, none) == ["x"]
+    assert cannot_be_tried(space, START) == []
+    given = {"identity": "a", "timeout": None, "seed": 1, "told": lambda made: None}
+    trials = search(hill, space, none, file=tmp_path / "trials.jsonl", trials=2, **given)
+    assert len(trials) == 2
+    assert all(trial.settings["x"] > 0 for trial in trials)
+
+
+def test_a_line_that_was_cut_is_as_if_it_had_never_been_begun(tmp_path):
+    whole = run(tmp_path, 3)
+    with (tmp_path / "t" / "trials.jsonl").open("a") as journal:
+        journal.write('{"op_code": 4, "wor')
+    assert plain(run(tmp_path, 3)) == plain(whole)
+    assert len(run(tmp_path, 5)) == 5
 
 
 def test_the_same_call_again_makes_no_trial(tmp_path):

@@ -208,7 +208,7 @@ def test_the_page_says_what_reranking_costs(html: str) -> None:
         "Re-ranking ease as mf_minilm costs 69.0% of its NDCG@25 (0.326 to 0.101): coverage 0.0810 to 0.2050" in words
     )
     assert "ease has NDCG@25" in words
-    assert "of the relevant movies of the head and" in words
+    assert "of a user's relevant movies it finds on average" in words
 
 
 def test_every_picture_is_drawn_once(leaderboard: pl.DataFrame, user_metrics: dict[str, pl.DataFrame]) -> None:
