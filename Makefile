@@ -1,7 +1,10 @@
 # make run    set up, build the whole graph, print the leaderboard
 # make test   set up, run the tests
-# make ui     Dagster's web UI on http://127.0.0.1:3000
-# make lint   formatting, lint, types, module boundaries
+# make ui     Dagster's web UI on http://127.0.0.1:3000; PORT=3001: on another port
+# make lint   formatting, lint, types, module boundaries; make format mends what can be
+# make test-slow   the tests that take minutes
+# make bench  the figures of docs/results.md on speed
+# make clean  remove what was installed
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test test-slow lint format ui bench clean
 
@@ -10,6 +13,7 @@ export DAGSTER_HOME ?= $(CURDIR)/dagster_home
 SUPPORTED := import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))
 PYTHON ?= $(shell for python in python3.11 python3.12 python3; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
+PORT ?= 3000
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 INSTALLED_DEV := .venv/.installed-dev
@@ -68,7 +72,9 @@ format: install-dev
 	@$(BIN)/ruff check --fix .
 
 ui: install
-	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+	@$(BIN)/python -c 'import socket; socket.create_server(("127.0.0.1", $(PORT))).close()' 2>/dev/null || \
+		{ echo "Port $(PORT) is taken, perhaps by another make ui; end that, or take another: make ui PORT=3001"; exit 1; }
+	@$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port $(PORT)
 
 bench: install-dev
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark || exit 1; done

@@ -27,7 +27,7 @@ from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.model_searches import tables_needed, tune_model
 from hybrid_assets.orchestration.faults import TO_DO
-from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection, selected_keys
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
@@ -38,15 +38,30 @@ from hybrid_assets.reporting.cold_start_tables import cold_start_tables
 from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.leaderboard import measured
 from hybrid_assets.reporting.lineage_tree import lineage_tree
-from hybrid_assets.reporting.status_table import reasons, status_table
-from hybrid_assets.reporting.terminal import encoders_table, leaderboard_records, leaderboard_table
+from hybrid_assets.reporting.status_table import WITH_VERSIONS, reasons, status_table
+from hybrid_assets.reporting.terminal import (
+    encoders_table,
+    leaderboard_notes,
+    leaderboard_records,
+    leaderboard_table,
+)
+
+ABOUT = """Which movie recommender is really better, on your own ratings? Every step from the raw files to the
+leaderboard is a Dagster asset; what has not changed is not computed again.
+
+Begin with `hybrid-assets run`; look with `hybrid-assets leaderboard` and `hybrid-assets recommend`.
+
+Variables: `HYBRID_CATALOG` (a copy of catalog.toml with settings of your own), `HYBRID_DATASET` (in place of the
+catalog's), `HYBRID_STORAGE` (folder or URL of the tables), `HYBRID_RAW` (downloaded datasets), `HYBRID_CHECKPOINTS`
+(trainings under way), `DAGSTER_HOME` (Dagster's records).
+"""
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help=__doc__,
+    help=ABOUT,
 )
 # Without a terminal to fit, a table is not cut: another program reads it.
 WIDE = 200
@@ -74,8 +89,9 @@ def run(dataset: DatasetOption = None) -> None:
     err.print(f"dataset [bold]{catalog.dataset}[/bold], {len(catalog.systems)} systems")
     outcome = run_in_process(build_definitions(catalog), dagster_home())
     _report(outcome)
-    out.print(leaderboard_table(queries.table(table_store(catalog), "leaderboard").collect()))
-    page = table_store(catalog).path(dg.AssetKey("report"), "") / "report.html"
+    store = table_store(catalog)
+    _show_leaderboard(store, queries.table(store, "leaderboard").collect())
+    page = store.path(dg.AssetKey("report"), "") / "report.html"
     err.print(f"Report with plots: {escape(str(page))}", soft_wrap=True)
     err.print("Web UI: make ui, then open http://127.0.0.1:3000", soft_wrap=True)
 
@@ -101,7 +117,7 @@ def status(
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
-        out.print(status_table(records))
+        out.print(status_table(records, with_versions=out.width >= WITH_VERSIONS))
         for reason in reasons(records):
             out.print(reason, markup=False, soft_wrap=True)
 
@@ -112,13 +128,14 @@ def backfill(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would run and why; run nothing.")] = False,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Compute their vectors, and what is made of one of them alone, changed or not."),
+        typer.Option("--force", help="Compute again even where nothing changed."),
     ] = False,
     dataset: DatasetOption = None,
 ) -> None:
     """Bring the branch of some encoders or models up to date: embeddings or factors, scores, metrics, leaderboard.
 
-    What a branch needs from upstream is brought up to date too; other encoders and models are left alone.
+    What a branch needs from upstream is brought up to date too, and a model or encoder that learns from it belongs to
+    it (vbpr reads the vectors of minilm); others are left alone.
 
     Examples:
 
@@ -140,11 +157,11 @@ def backfill(
     definitions = build_definitions(catalog)
     if dry_run and force:
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
+    selected = selected_keys(definitions, selection)
+    recipes = recipes_of(definitions.assets)
+    blocked = beyond_this_gpu(recipes, gpu_gib())
+    verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
     if dry_run:
-        selected = selected_keys(definitions, selection)
-        recipes = recipes_of(definitions.assets)
-        blocked = beyond_this_gpu(recipes, gpu_gib())
-        verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
         would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
         for key, verdict in would_run.items():
             out.print(
@@ -156,6 +173,9 @@ def backfill(
             + (f", {held} are blocked: a run would fail" if held else "")
         )
         return
+    for key, need in ((key, recipes[key].gpu) for key in sorted(selected & blocked.keys())):
+        if need and verdicts[key].state == "blocked":  # in the run's words, before a run colours the summary as failed
+            GpuResource(device=catalog.gpu.device).claim(need)
     _report(run_in_process(definitions, dagster_home(), selection, force=names if force else ()))
 
 
@@ -253,20 +273,16 @@ def leaderboard(
     catalog = _catalog(dataset)
     store = table_store(catalog)
     rows = queries.table(store, "leaderboard").collect()
-    verdict = None
-    if not as_json and store.exists(dg.AssetKey("comparisons")):  # a backfill of one branch leaves them out
-        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
+    compared = not as_json and store.exists(dg.AssetKey("comparisons"))
     shown = [row["system"] for row in measured(rows)]
     # a row without figures says itself what is the matter
     others = [f"{what}/{name}" for name in catalog.systems if name not in shown for what in ("metrics", "user_metrics")]
-    asked = [*(f"metrics/{name}" for name in shown), "leaderboard", *(["comparisons"] if verdict else [])]
+    asked = [*(f"metrics/{name}" for name in shown), "leaderboard", *(["comparisons"] if compared else [])]
     _tell_if_stale(catalog, store, asked, others)
     if as_json:
         sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
         return
-    out.print(leaderboard_table(rows))
-    if verdict is not None:
-        out.print(verdict)
+    _show_leaderboard(store, rows)
 
 
 @app.command()
@@ -520,6 +536,16 @@ def _ask(question: str) -> str:
     except EOFError:
         err.print()
         return ""
+
+
+def _show_leaderboard(store: TableStore, rows: pl.DataFrame) -> None:
+    out.print(leaderboard_table(rows))
+    for note in leaderboard_notes(rows):
+        out.print(note, style="dim", markup=False, soft_wrap=True)
+    if store.exists(dg.AssetKey("comparisons")):  # `[cold_start]` apart, all of a dataset of one system
+        verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
+        if verdict is not None:
+            out.print(verdict)
 
 
 def _report(outcome: RunOutcome) -> None:

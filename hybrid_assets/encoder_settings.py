@@ -86,7 +86,7 @@ class EncoderSettings(Settings):
     """Documents encoded at once; halved by itself when memory runs out."""
     backend: Literal["torch", "onnxruntime", "bfloat16"] = "torch"
     """The same vectors (cosine at least 0.9999) on a CPU, faster on some: `bfloat16` multiplies in it, which needs
-    AVX512-BF16 or AMX; `onnxruntime` needs `pip install 'hybrid-assets[onnx]'`."""
+    AVX512-BF16 or AMX; `onnxruntime` needs `pip install -c constraints.txt 'hybrid-assets[onnx]'`."""
     gpu_gib: Annotated[float, Field(ge=0)] = 0.0
     """Free GPU memory it needs, in GiB; 0 runs on the CPU."""
     refresh: bool = True

@@ -26,6 +26,8 @@ from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.system_settings import SystemSettings
 
+# Names that a message lists before it only counts them.
+MOST_NAMED = 10
 REASONS = 3
 
 
@@ -107,7 +109,9 @@ def known(name: str, names: Sequence[str], what: str) -> str:
     if name in names:
         return name
     close = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names)}"
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(names[:MOST_NAMED])}"
+    if not close and len(names) > MOST_NAMED:
+        hint += f" and {len(names) - MOST_NAMED} more"
     raise NotFound(f"no {what} {name!r} in the catalog; {hint}")
 
 
@@ -415,7 +419,11 @@ def find_title(titles: Mapping[int, str], wanted: str) -> int:
         if len(fits) == 1:
             return fits[0]
         if fits:
-            raise NotFound(f"{wanted!r} fits several movies: {_listed(titles, fits[:5])}; give the id")
+            raise NotFound(
+                f"{wanted!r} fits several movies: {_listed(titles, fits[:MOST_NAMED])}"
+                + (f" and {len(fits) - MOST_NAMED} more" if len(fits) > MOST_NAMED else "")
+                + "; give the id"
+            )
     by_title = {without_year: movie for movie, (_, without_year) in said.items()}
     close = difflib.get_close_matches(text[1], by_title, n=3)
     hint = f"did you mean {_listed(titles, [by_title[c] for c in close])}?" if close else "check the title"

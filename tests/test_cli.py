@@ -253,10 +253,14 @@ def test_encoders_are_compared_and_what_is_not_built_is_a_dash(shell):
 def test_a_gpu_encoder_asked_for_by_name_fails_with_one_sentence(shell):
     if gpu_gib() > 0:
         pytest.skip("this machine has a GPU")
+    records = Path(shell.environment["DAGSTER_HOME"]) / "history" / "runs"
+    before = sorted(records.glob("*.db"))
     done = shell("backfill", "qwen3_4b_lora")
     assert done.returncode == 1
     assert "qwen3_4b_lora needs a GPU with 12 GiB free, found none" in done.stderr
     assert "without a GPU: hybrid-assets backfill minilm_ft --dataset folder" in done.stderr
+    assert before
+    assert sorted(records.glob("*.db")) == before, "no run was begun, none colours the summary as failed"
 
 
 def test_lineage_leads_from_the_leaderboard_to_the_raw_files(shell):

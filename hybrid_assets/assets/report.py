@@ -57,7 +57,11 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         cold_start: pl.LazyFrame | None = None,
         **tables: pl.LazyFrame | None,
     ) -> Computed:
-        """A self-contained HTML page and its plots: leaderboard, figure 1, trade-offs, who gains, three lists."""
+        """A self-contained HTML page, report/report.html in the dataset's storage, and its plots.
+
+        Leaderboard, the paper's figure 1, trade-offs, whether A is better than B, cold start, for whom and for which
+        movies, three users' lists.
+        """
 
         board = leaderboard.collect()
 

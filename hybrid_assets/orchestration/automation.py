@@ -52,7 +52,7 @@ def watch_sensor(
         job=job,
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if on else dg.DefaultSensorStatus.STOPPED,
-        description="Launches `refresh` when the content of the raw files is not what is made.",
+        description="Launches `refresh` when not everything is made from the raw files as they are now.",
     )
     def watch_raw_files(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         end_abandoned_runs(context.instance)

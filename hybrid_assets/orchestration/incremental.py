@@ -266,7 +266,7 @@ def incremental_asset(
                         raise lasting_failure(f"{key}: a check that is newer than the table refuses it: {refused}")
                     stamp = replace(stamp, checked={**stamp.checked, **problems})
                     kept["value"] = StampedTable(table, stamp)
-                shown = _shown(stamp, store.scan(asset_key), columns, dependencies)
+                shown = _shown(store.dataset, stamp, store.scan(asset_key), columns, dependencies)
             yield dg.MaterializeResult(
                 **kept,
                 data_version=dg.DataVersion(stamp.data_version),
@@ -319,7 +319,7 @@ def incremental_asset(
                 value=StampedTable(computed.table, stamp),
                 data_version=dg.DataVersion(stamp.data_version),
                 metadata={
-                    **_shown(stamp, computed.table.lazy(), columns, dependencies),
+                    **_shown(store.dataset, stamp, computed.table.lazy(), columns, dependencies),
                     **computed.this_run,
                     "cached": False,
                     "seconds": round(time.monotonic() - started, 3),
@@ -376,13 +376,17 @@ def _check_columns(key: str, table: pl.DataFrame, columns: Mapping[str, str]) ->
 
 
 def _shown(
+    dataset: str,
     stamp: Stamp,
     table: pl.LazyFrame,
     columns: Mapping[str, str],
     dependencies: Mapping[str, list[dg.TableColumnDep]],
 ) -> dict[str, Any]:
     schema = table.collect_schema()
-    preview = table.head(PREVIEW_ROWS).collect()
+    # genres are separated by what separates the cells of a Markdown table
+    preview = (
+        table.head(PREVIEW_ROWS).collect().with_columns(pl.col(pl.String).str.replace_all("|", "\\|", literal=True))
+    )
     with pl.Config(
         tbl_formatting="ASCII_MARKDOWN", tbl_hide_column_data_types=True, tbl_hide_dataframe_shape=True,
         tbl_cols=-1, fmt_str_lengths=80, tbl_width_chars=10_000,
@@ -393,6 +397,7 @@ def _shown(
         "dagster/column_schema": dg.TableSchema(
             [dg.TableColumn(name, type=str(dtype), description=columns[name]) for name, dtype in schema.items()]
         ),
+        "dataset": dataset,
         "preview": dg.MetadataValue.md(markdown),
         **stamp.numbers,
         **{name: dg.MetadataValue.md(text) for name, text in stamp.notes.items()},

@@ -171,6 +171,11 @@ class TableStore(dg.ConfigurableIOManager):
 
     url: str
 
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset whose tables these are."""
+        return self.url.rsplit("/", 1)[-1]
+
     def path(self, key: dg.AssetKey, suffix: str = ".parquet") -> UPath:
         """Where an asset's file lies."""
         return UPath(self.url, *key.path[:-1], key.path[-1] + suffix)
@@ -188,11 +193,10 @@ class TableStore(dg.ConfigurableIOManager):
         path = self.path(key)
         if not path.exists():
             name = key.to_user_string()
-            dataset = self.url.rsplit("/", 1)[-1]
             raise dg.Failure(
                 f"{name} has not been materialized ({path} does not exist). Build it: "
-                f"hybrid-assets run --dataset {dataset}; what that leaves out: hybrid-assets backfill, with the name "
-                f"of its encoder or model, --dataset {dataset}",
+                f"hybrid-assets run --dataset {self.dataset}; what that leaves out: hybrid-assets backfill, with the "
+                f"name of its encoder or model, --dataset {self.dataset}",
                 allow_retries=False,
             )
         if path.protocol in LOCAL:

@@ -30,7 +30,8 @@ def run_with_onnxruntime(encoder: "SentenceTransformer") -> None:
         import onnxscript  # noqa: F401 (torch exports with it)
     except ImportError as error:
         raise EncoderUnavailable(
-            f"backend onnxruntime needs {error.name}: pip install 'hybrid-assets[onnx]', or set backend = 'torch'"
+            f"backend onnxruntime needs {error.name}: pip install -c constraints.txt 'hybrid-assets[onnx]', or set "
+            "backend = 'torch'"
         ) from error
     import torch
 

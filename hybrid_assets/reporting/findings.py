@@ -42,7 +42,8 @@ def findings(leaderboard: pl.DataFrame, floor: str | None) -> list[str]:
     lowest = None if floor is None else _named(rows, floor)
     sentences = _lead(rows, k, lowest) + _below(rows, lowest) + _reproduction(rows, k)
     if waiting:
-        sentences.append(f"Without results: {_listed([row['system'] for row in waiting])}; the table says why.")
+        some = f"{len(waiting)} systems have" if len(waiting) > 1 else f"{waiting[0]['system']} has"
+        sentences.append(f"{some} no results; the table says why.")
     return sentences
 
 

@@ -10,25 +10,27 @@ from rich.markup import escape
 from rich.table import Table
 
 VERSION_SHOWN = 8  # `--json` has them whole
+# Columns from which on the starts of versions fit beside the longest name.
+WITH_VERSIONS = 92
 STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan", "blocked": "red"}
 
 
-def status_table(records: Sequence[Mapping[str, Any]]) -> Table:
-    """One row an asset: state, rows, when it was made, and the starts of its versions; 80 columns wide."""
+def status_table(records: Sequence[Mapping[str, Any]], *, with_versions: bool = True) -> Table:
+    """One row an asset: state, rows, when it was made (75 columns wide), and the starts of its versions."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("asset", "state"):
         shown.add_column(column, no_wrap=True)
     shown.add_column("rows", justify="right", no_wrap=True)
-    for column in ("made", "data", "code"):
+    for column in ("made", "data", "code") if with_versions else ("made",):
         shown.add_column(column, no_wrap=True)
     for record in records:
+        versions = [(record[version] or "")[:VERSION_SHOWN] for version in ("data_version", "code_version")]
         shown.add_row(
             escape(record["asset"]),
             f"[{STYLES[record['state']]}]{record['state']}",
             "" if record["rows"] is None else f"{record['rows']:,}",
             (record["made"] or "")[:16].replace("T", " "),
-            (record["data_version"] or "")[:VERSION_SHOWN],
-            (record["code_version"] or "")[:VERSION_SHOWN],
+            *(versions if with_versions else ()),
         )
     return shown
 

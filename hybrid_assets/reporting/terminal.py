@@ -34,7 +34,7 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     """The leaderboard for a terminal, best NDCG first: value and half the width of its bootstrap interval.
 
     Fits in 100 to 120 columns; in 80, each interval goes below its value. The paper's values have a column of their
-    own (precision, recall, list-NDCG) where any row has them. Why a system has no results stands below the table.
+    own (precision, recall, list-NDCG) where any row has them. `leaderboard_notes` belongs below it.
 
     Raises:
         ValueError: the rows do not share one k.
@@ -46,25 +46,14 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     with_published = has_published(rows)
-    notes = [
-        "\N{PLUS-MINUS SIGN}: half the width of the bootstrap interval over users.",
-        f"list-NDCG@{k}: the paper's own variant, not comparable with NDCG@{k}.",
-    ]
-    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold", caption_justify="left", caption_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
     table.add_column("System", no_wrap=True, overflow="ellipsis")
     for heading, width in ((f"NDCG@{k}", 7), (f"P@{k}", 6), (f"R@{k}", 6), (f"list-NDCG\n@{k}", 9)):
         table.add_column(heading, justify="right", min_width=width)
     if with_published:
         table.add_column("Published\nP, R, list-NDCG", justify="right")
-        notes.append("Published: the paper's Table I.")
     table.add_column("Cover-\nage", justify="right", no_wrap=True)
     table.add_column("Pop.\nbias", justify="right", no_wrap=True)
-    reasons: dict[str, list[str]] = {}
-    for row in rows:
-        if not is_measured(row):
-            reasons.setdefault(row["state"], []).append(row["system"])
-    without = [f"No results for {', '.join(systems)}: {state}." for state, systems in reasons.items()]
-    table.caption = Text("\n".join([" ".join(notes), *without]))
     for row in filter(is_measured, rows):
         cells = [Text(row["system"])]
         cells += [_with_interval(row, metric) for metric in _INTERVALS]
@@ -73,6 +62,21 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
         cells += [_plain(row, metric) for metric in _PLAIN]
         table.add_row(*cells)
     return table
+
+
+def leaderboard_notes(leaderboard: pl.DataFrame) -> list[str]:
+    """What belongs below `leaderboard_table`: how to read it, and why which systems have no results; a line each."""
+    k, rows = cutoff(leaderboard), ordered(leaderboard)
+    how = [
+        "\N{PLUS-MINUS SIGN}: half the width of the bootstrap interval over users.",
+        f"list-NDCG@{k}: the paper's own variant, not comparable with NDCG@{k}.",
+        *(["Published: the paper's Table I."] if has_published(rows) else []),
+    ]
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        if not is_measured(row):
+            reasons.setdefault(row["state"], []).append(row["system"])
+    return [" ".join(how), *(f"No results for {', '.join(systems)}: {state}" for state, systems in reasons.items())]
 
 
 def encoders_table(figures: Mapping[str, Mapping[str, Any]]) -> "Table":

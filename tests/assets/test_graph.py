@@ -218,6 +218,20 @@ def test_every_check_passes_on_good_tables_and_is_recorded(built):
             assert stamp.checked[check.name] == "", check
 
 
+def test_a_preview_shows_all_genres_in_their_own_column(graph):
+    definitions = build_definitions(graph.catalog, graph.storage)
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize(
+            definitions.assets, resources=definitions.resources, instance=instance,
+            selection=dg.AssetSelection.assets("raw_files", "movies"),
+        )  # fmt: skip
+        made = instance.get_latest_materialization_event(dg.AssetKey("movies")).asset_materialization
+    first = graph.table("movies").row(0, named=True)
+    assert "|" in first["genres"]
+    assert first["genres"].replace("|", "\\|") in made.metadata["preview"].value
+    assert made.metadata["dataset"].value == "folder"
+
+
 def test_comparisons_are_those_of_the_users_metrics(built):
     pairs = built.table("comparisons")
     assert pairs.height == len(SYSTEMS) * (len(SYSTEMS) - 1) // 2
