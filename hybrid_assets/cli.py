@@ -173,8 +173,9 @@ def backfill(
             + (f", {held} are blocked: a run would fail" if held else "")
         )
         return
-    for key, need in ((key, recipes[key].gpu) for key in sorted(selected & blocked.keys())):
-        if need and verdicts[key].state == "blocked":  # in the run's words, before a run colours the summary as failed
+    for key in sorted(selected & blocked.keys()):
+        need = recipes[key].gpu
+        if need and verdicts[key].state == "blocked":  # a run would say the same, and colour the leaderboard as failed
             GpuResource(device=catalog.gpu.device).claim(need)
     _report(run_in_process(definitions, dagster_home(), selection, force=names if force else ()))
 
@@ -542,7 +543,7 @@ def _show_leaderboard(store: TableStore, rows: pl.DataFrame) -> None:
     out.print(leaderboard_table(rows))
     for note in leaderboard_notes(rows):
         out.print(note, style="dim", markup=False, soft_wrap=True)
-    if store.exists(dg.AssetKey("comparisons")):  # `[cold_start]` apart, all of a dataset of one system
+    if store.exists(dg.AssetKey("comparisons")):  # what is materialized by hand may leave them out
         verdict = hybrid_verdict(queries.table(store, "comparisons").collect(), rows["k"][0])
         if verdict is not None:
             out.print(verdict)
