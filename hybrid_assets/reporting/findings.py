@@ -13,7 +13,6 @@ from hybrid_assets.reporting.leaderboard import (
     Row,
     cutoff,
     has_published,
-    interval,
     is_measured,
     measured,
     number,
@@ -91,24 +90,13 @@ def _lead(rows: Sequence[Row], k: int, floor: Row | None) -> list[str]:
         headline += f", {_times(first, floor)} {floor['system']}"
         if floor is second:
             return [headline + "."]
-    sentences = [headline + "."]
-    sentences.append(
-        f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}{_overlap(first, second)}."
-    )
-    return sentences
+    return [f"{headline}.", f"Next is {second['system']} with {_ndcg(second)}{_ahead(first, second)}."]
 
 
 def _ahead(first: Row, second: Row) -> str:
     if second["ndcg"] <= 0 or _times(first, second) == "1.00 times":
         return ""
     return f" (the leader has {_times(first, second)} that)"
-
-
-def _overlap(row: Row, other: Row) -> str:
-    ours, theirs = interval(row, "ndcg"), interval(other, "ndcg")
-    if not ours or not theirs:
-        return ""
-    return f"; their intervals {'overlap' if ours[0] <= theirs[1] else 'do not overlap'}"
 
 
 def _below(rows: Sequence[Row], floor: Row | None) -> list[str]:

@@ -74,12 +74,6 @@ def test_a_tie_is_a_shared_lead(leaderboard: pl.DataFrame) -> None:
     assert findings(tied)[0] == "ease and random share the lead: NDCG@25 0.250 each."
 
 
-def test_overlapping_intervals_are_said_to_overlap(leaderboard: pl.DataFrame) -> None:
-    apart = only(leaderboard, "ease", "mf_only")
-    assert any("do not overlap" in s for s in findings(apart))
-    assert any("intervals overlap" in s for s in findings(apart.with_columns(ndcg_low=pl.lit(0.0))))
-
-
 def test_systems_without_results_are_named(leaderboard: pl.DataFrame) -> None:
     assert "mf_qwen3_4b_lora" in findings(leaderboard)[-1]
 
