@@ -26,7 +26,7 @@ from hybrid_assets.definitions import build_definitions, table_store
 from hybrid_assets.doctor import examine
 from hybrid_assets.environment import dagster_home
 from hybrid_assets.model_searches import tables_needed, tune_model
-from hybrid_assets.orchestration.faults import TO_DO
+from hybrid_assets.orchestration.faults import TO_DO, with_remedy
 from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.jobs import backfill_selection, selected_keys
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
@@ -160,7 +160,10 @@ def backfill(
     selected = selected_keys(definitions, selection)
     recipes = recipes_of(definitions.assets)
     blocked = beyond_this_gpu(recipes, gpu_gib())
-    verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
+    held_back = sorted(selected & blocked.keys())
+    verdicts = {}
+    if dry_run or held_back:
+        verdicts = judge(recipes, table_store(catalog), selected=selected, blocked=blocked)
     if dry_run:
         would_run = {key: verdict for key, verdict in verdicts.items() if key in selected and verdict.state != "fresh"}
         for key, verdict in would_run.items():
@@ -173,7 +176,7 @@ def backfill(
             + (f", {held} are blocked: a run would fail" if held else "")
         )
         return
-    for key in sorted(selected & blocked.keys()):
+    for key in held_back:
         need = recipes[key].gpu
         if need and verdicts[key].state == "blocked":  # a run would say the same, and colour the leaderboard as failed
             GpuResource(device=catalog.gpu.device).claim(need)
@@ -493,7 +496,7 @@ def main() -> None:
     except OSError as error:
         if error.errno not in TO_DO:
             raise
-        err.print(f"[red]Error:[/red] {escape(f'{error}; {TO_DO[error.errno]}')}", soft_wrap=True)
+        err.print(f"[red]Error:[/red] {escape(with_remedy(error))}", soft_wrap=True)
         sys.exit(1)
 
 

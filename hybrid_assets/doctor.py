@@ -18,7 +18,7 @@ from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.datasets.reading import find_table
 from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
-from hybrid_assets.orchestration.faults import TO_DO
+from hybrid_assets.orchestration.faults import with_remedy
 from hybrid_assets.orchestration.gpu import gpu_gib
 from hybrid_assets.orchestration.records import open_records, try_making
 from hybrid_assets.orchestration.storage import replace_file
@@ -105,8 +105,10 @@ def _own_files(catalog: Catalog) -> Iterator[Finding]:
         for file in found:
             file.open("rb").close()
         yield Finding("your files", True, f"{folder}: {', '.join(file.name for file in found)}")
-    except (BadInput, OSError) as problem:
-        yield Finding("your files", False, str(folder), _with_remedy(problem))
+    except OSError as error:
+        yield Finding("your files", False, str(folder), with_remedy(error))
+    except BadInput as problem:
+        yield Finding("your files", False, str(folder), str(problem))
 
 
 def _storage() -> Finding:
@@ -128,7 +130,7 @@ def _tables(catalog: Catalog) -> Finding:
     except dg.Failure as failure:
         return Finding("tables", False, f"{storage_url()}, cannot be read whole", str(failure.description))
     except OSError as error:
-        return Finding("tables", False, f"{storage_url()}, cannot be read whole", _with_remedy(error))
+        return Finding("tables", False, f"{storage_url()}, cannot be read whole", with_remedy(error))
 
 
 def _home() -> Finding:
@@ -143,9 +145,4 @@ def _home() -> Finding:
     except dg.Failure as failure:
         return Finding("Dagster home", False, f"{home}, records cannot be kept there", str(failure.description))
     except OSError as error:
-        return Finding("Dagster home", False, f"{home}, records cannot be kept there", _with_remedy(error))
-
-
-def _with_remedy(problem: BadInput | OSError) -> str:
-    to_do = TO_DO.get(problem.errno or 0) if isinstance(problem, OSError) else None
-    return f"{problem}; {to_do}" if to_do else str(problem)
+        return Finding("Dagster home", False, f"{home}, records cannot be kept there", with_remedy(error))

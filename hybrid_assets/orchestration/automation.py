@@ -140,8 +140,8 @@ def _succeeded(instance: dg.DagsterInstance, digest: str) -> bool:
 def _not_now(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no refresh is to be launched for these files, or None."""
     runs = instance.get_run_records(dg.RunsFilter(job_name=REFRESH), limit=RUNS_LOOKED_AT)
-    if any(not record.dagster_run.is_finished for record in runs):
-        under_way = next(record.dagster_run for record in runs if not record.dagster_run.is_finished)
+    under_way = next((record.dagster_run for record in runs if not record.dagster_run.is_finished), None)
+    if under_way:
         return (
             f"the refresh {under_way.run_id[:8]} is under way; the files are looked at again when it is over (where "
             "its machine is no more, end it by Terminate in the web UI)"

@@ -44,6 +44,12 @@ def disk_failure(error: OSError, path: object, otherwise: str) -> dg.Failure:
     )
 
 
+def with_remedy(error: OSError) -> str:
+    """What the system said and, where that is known, what to do about it."""
+    to_do = TO_DO.get(error.errno or 0)
+    return f"{error}; {to_do}" if to_do else str(error)
+
+
 def of_the_network(error: BaseException) -> bool:
     """Whether an error comes from a server that could not be reached or was busy, by its causes."""
     seen: BaseException | None = error

@@ -49,6 +49,8 @@ class GpuResource(dg.ConfigurableResource[None]):
             dagster.Failure: there is no GPU, or not enough of it is free; the message says what is needed, what was
                 found, and what runs here.
         """
+        # what an earlier step of this process has left is no one's: torch keeps it, and counts it as taken
+        gc.collect()
         deadline = time.monotonic() + self.wait_seconds
         while True:
             free, found = self._free_gib()
@@ -74,8 +76,6 @@ class GpuResource(dg.ConfigurableResource[None]):
         if index >= torch.cuda.device_count():
             return -1.0, f"{torch.cuda.device_count()} GPUs and no {self.device} (gpu.device in the catalog)"
         name = torch.cuda.get_device_name(index)
-        # what an earlier step of this process has left is no one's: torch keeps it, and counts it as taken
-        gc.collect()
         torch.cuda.empty_cache()
         try:
             free, total = torch.cuda.mem_get_info(index)
@@ -90,7 +90,7 @@ def gpu_gib() -> float:
     0 also where torch would not see it: built for the CPU, or told by CUDA_VISIBLE_DEVICES to see none.
     """
     smi = shutil.which("nvidia-smi")
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1")
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     if smi is None or hidden or importlib.metadata.version("torch").endswith("+cpu"):
         return 0.0
     command = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]

@@ -21,7 +21,7 @@ import polars as pl
 from hybrid_assets.catalog import settings_digest
 from hybrid_assets.orchestration.abandoned import name_host
 from hybrid_assets.orchestration.checks import Check, Made, check_results, check_specs, refusal
-from hybrid_assets.orchestration.faults import TO_DO, lasting_failure, of_the_network
+from hybrid_assets.orchestration.faults import TO_DO, lasting_failure, of_the_network, with_remedy
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
 from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, changes, input_versions
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
@@ -362,7 +362,7 @@ def _clear_failures(key: str, store: TableStore, reads: Sequence[dg.AssetKey]) -
     except OSError as error:
         if error.errno not in TO_DO:
             raise
-        raise dg.Failure(f"{key}: {error}; {TO_DO[error.errno]}. The last good version stays") from error
+        raise dg.Failure(f"{key}: {with_remedy(error)}. The last good version stays") from error
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
         for read in reads:
             if store.exists(read):

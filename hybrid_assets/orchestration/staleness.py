@@ -14,6 +14,7 @@ from typing import Literal
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.orchestration.faults import with_remedy
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.storage import Stamp, TableStore, content_hash
 
@@ -150,7 +151,7 @@ def judge(
         try:
             stamp = store.stamp(key)
         except (OSError, dg.Failure) as unreadable:
-            verdicts[key] = Verdict("blocked", (getattr(unreadable, "description", None) or str(unreadable),))
+            verdicts[key] = Verdict("blocked", (_in_words(unreadable),))
             continue
         try:
             if recipe.look:
@@ -161,8 +162,14 @@ def judge(
                 verdicts[key] = Verdict("blocked", (blocked[key],), stamp)
         except (ValueError, OSError, dg.Failure) as unavailable:
             # it would fail the run in these words
-            verdicts[key] = Verdict("blocked", (getattr(unavailable, "description", None) or str(unavailable),), stamp)
+            verdicts[key] = Verdict("blocked", (_in_words(unavailable),), stamp)
     return verdicts
+
+
+def _in_words(error: ValueError | OSError | dg.Failure) -> str:
+    if isinstance(error, OSError):
+        return with_remedy(error)
+    return (error.description if isinstance(error, dg.Failure) else None) or str(error)
 
 
 def outdated(

@@ -53,7 +53,8 @@ def contrastive_pairs(
     """
     movies = np.unique(ratings["movie_id"].to_numpy())
     counts = ratings.group_by("user_id", maintain_order=True).agg((pl.col("rating") >= liked).sum().cast(pl.Int64))
-    drawn = np.minimum(counts["rating"].to_numpy() * (counts["rating"].to_numpy() - 1) // 2, per_user)
+    likes = counts["rating"].to_numpy()
+    drawn = np.minimum(likes * (likes - 1) // 2, per_user)
     ends = np.cumsum(drawn)
     if not drawn.any():
         raise ValueError(

@@ -15,7 +15,7 @@ WITH_VERSIONS = 92
 STYLES = {"fresh": "green", "stale": "yellow", "missing": "cyan", "blocked": "red"}
 
 
-def status_table(records: Sequence[Mapping[str, Any]], *, with_versions: bool = True) -> Table:
+def status_table(records: Sequence[Mapping[str, Any]], *, with_versions: bool) -> Table:
     """One row an asset: state, rows, when it was made (75 columns wide), and the starts of its versions."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for column in ("asset", "state"):
