@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-import httpx
+import httpx2
 
 from hybrid_assets.datasets.errors import DownloadError
 
@@ -56,14 +56,14 @@ def download(url: str, destination: Path, md5: str, on_progress: Progress, *, ba
         return destination
     part = destination.with_name(destination.name + ".part")
     part.parent.mkdir(parents=True, exist_ok=True)
-    with httpx.Client(follow_redirects=True, timeout=_TIMEOUT_SECONDS) as client:
+    with httpx2.Client(follow_redirects=True, timeout=_TIMEOUT_SECONDS) as client:
         for attempt in range(_ATTEMPTS):
             if attempt:
                 time.sleep(backoff_seconds * 2 ** (attempt - 1))
             try:
                 _continue(client, url, part, on_progress)
                 break
-            except (httpx.RequestError, _Busy) as failure:
+            except (httpx2.RequestError, _Busy) as failure:
                 if attempt == _ATTEMPTS - 1:
                     raise DownloadError(f"{url}: {failure or type(failure).__name__}.") from failure
     found = _md5(part)
@@ -78,23 +78,23 @@ class _Busy(ConnectionError):
     """The server answered, but not with the file; worth asking again."""
 
 
-def _continue(client: httpx.Client, url: str, part: Path, on_progress: Progress) -> None:
+def _continue(client: httpx2.Client, url: str, part: Path, on_progress: Progress) -> None:
     """Fetch what `part` still lacks; return when the server has given everything it announced."""
     have = part.stat().st_size if part.exists() else 0
     # Without "identity" the server may compress, and the bytes would not be the file's.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
     with client.stream("GET", url, headers=headers) as response:
         span = response.headers.get("Content-Range", "")
-        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if response.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             if span == f"bytes */{have}":  # the part is whole already: the last call ended before its rename
                 return
             part.unlink()
             raise _Busy("the part on this machine does not belong to the server's file")
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        if response.status_code == httpx2.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise _Busy(f"the server answered {response.status_code} {response.reason_phrase}")
         if not response.is_success:
             raise DownloadError(f"{url}: the server answered {response.status_code} {response.reason_phrase}.")
-        if response.status_code != httpx.codes.PARTIAL_CONTENT:
+        if response.status_code != httpx2.codes.PARTIAL_CONTENT:
             have = 0  # no Range support: the whole file comes again
         elif not span.startswith(f"bytes {have}-"):
             part.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ mends it (bad input). Does not: trying again, which the sensor (automation.py) a
 import errno
 
 import dagster as dg
-import httpx
+import httpx2
 
 # In the metadata of a failure that the same run would meet again; the UI shows it.
 LASTING = "trying again"
@@ -54,7 +54,10 @@ def of_the_network(error: BaseException) -> bool:
     """Whether an error comes from a server that could not be reached or was busy, by its causes."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, ConnectionError | TimeoutError | httpx.TransportError):
+        answer = getattr(seen, "response", None) if isinstance(seen, httpx2.HTTPError) else None
+        if isinstance(seen, ConnectionError | TimeoutError | httpx2.TransportError) or (
+            answer is not None and (answer.is_server_error or answer.status_code == httpx2.codes.TOO_MANY_REQUESTS)
+        ):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

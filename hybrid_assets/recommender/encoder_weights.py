@@ -69,6 +69,7 @@ def weights_folder(weights: str, revision: str | None = None, *, fetch: bool = T
     Raises:
         NotFetchedYet: it would have to be downloaded and is not to be.
         EncoderUnavailable: nothing is there; the message names what was tried and the command that helps.
+        OSError: the disk is full, or a file may not be read.
     """
     if weights.startswith("package:"):
         return _package_folder(weights.removeprefix("package:"))
@@ -80,14 +81,16 @@ def weights_folder(weights: str, revision: str | None = None, *, fetch: bool = T
             f"{weights or '(empty)'}: no such folder; give an existing folder, package:<module>, or a hub id "
             "organisation/name"
         )
+    import httpx2
     from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     # safetensors only: other weight formats can execute code when they are loaded
     allowed = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model"]
     try:
         return Path(snapshot_download(weights, revision=revision, allow_patterns=allowed, local_files_only=not fetch))
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (httpx2.TransportError, OSError) as error:  # the hub's own errors are OSErrors without a number
+        if isinstance(error, OSError) and error.errno:
+            raise
         pinned = f" --revision {revision}" if revision else ""
         if not fetch:
             raise NotFetchedYet(
@@ -195,7 +198,7 @@ def _check_activation(file: Path) -> None:
 
 def _is_hub_id(weights: str) -> bool:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id
 
     if weights.count("/") != 1 or Path(weights).expanduser().is_dir():
         return False

@@ -1,9 +1,12 @@
 """The real MiniLM from its package: verified, offline, unit vectors in the order of the documents."""
 
+import errno
 import os
 import pickle
 import shutil
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import torch
 from tiny_qwen import write_tiny_qwen
 
+from hybrid_assets.orchestration.faults import of_the_network
 from hybrid_assets.recommender import encoders
 from hybrid_assets.recommender.encoder_weights import (
     EncoderSpec,
@@ -188,6 +192,48 @@ def test_a_hub_id_without_a_network_names_the_command(monkeypatch, tmp_path):
     with pytest.raises(EncoderUnavailable, match=r"hf download some/encoder --revision abc") as error:
         weights_folder("some/encoder", "abc")
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A server that answers as told, in the hub's place; told nothing, it hangs up."""
+    from huggingface_hub import constants
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            if status:
+                self.send_error(status[-1])
+
+        def log_message(self, *_):
+            pass
+
+    status: list[int] = []
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield status
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(("answer", "may_be_back"), [(None, True), (503, True), (429, True), (404, False)])
+def test_a_hub_that_may_be_back_is_told_from_one_that_refuses(hub, answer, may_be_back):
+    hub.extend([answer] if answer else [])
+    with pytest.raises(EncoderUnavailable, match="hf download some/encoder") as error:
+        weights_folder("some/encoder")
+    assert of_the_network(error.value) == may_be_back
+
+
+def test_a_full_disk_is_not_told_as_a_hub_that_cannot_be_asked(monkeypatch):
+    import huggingface_hub
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", full)
+    with pytest.raises(OSError, match="No space left"):
+        weights_folder("some/encoder")
 
 
 def test_a_hub_id_is_not_downloaded_where_only_what_is_here_counts(monkeypatch, tmp_path):
