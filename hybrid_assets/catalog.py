@@ -187,7 +187,7 @@ class GpuSettings(Settings):
     """The GPU for encoders that say they need one."""
 
     device: Annotated[str, Field(pattern=r"^cuda(:\d+)?$")] = "cuda:0"
-    """Which, as torch counts them."""
+    """Which, by its place in `nvidia-smi` or in CUDA_VISIBLE_DEVICES."""
     wait_seconds: Annotated[int, Field(ge=0)] = 0
     """How long to wait for enough free memory before the run fails; 0 does not wait."""
 

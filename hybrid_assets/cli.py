@@ -113,7 +113,9 @@ def status(
     """
     catalog = _catalog(dataset)
     definitions = build_definitions(catalog)
-    records = queries.status(recipes_of(definitions.assets), table_store(catalog), selected_keys(definitions))
+    recipes = recipes_of(definitions.assets)
+    blocked = beyond_this_gpu(recipes, gpu_gib(catalog.gpu.device))
+    records = queries.status(recipes, table_store(catalog), selected_keys(definitions), blocked)
     if as_json:
         sys.stdout.write(json.dumps(records, indent=2) + "\n")
     else:
@@ -159,7 +161,7 @@ def backfill(
         raise typer.BadParameter("--dry-run tells what changed, --force does not ask; give one of them")
     selected = selected_keys(definitions, selection)
     recipes = recipes_of(definitions.assets)
-    blocked = beyond_this_gpu(recipes, gpu_gib())
+    blocked = beyond_this_gpu(recipes, gpu_gib(catalog.gpu.device))
     held_back = sorted(selected & blocked.keys())
     verdicts = {}
     if dry_run or held_back:

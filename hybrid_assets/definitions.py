@@ -59,7 +59,7 @@ def build_definitions(catalog: Catalog | None = None, storage: str | None = None
         CatalogError: automation.nightly_cron is no cron expression.
     """
     catalog = catalog or load_catalog()
-    here = gpu_gib()
+    here = gpu_gib(catalog.gpu.device)
     left_out = [name for name, it in catalog.encoders.items() if not it.refresh or it.gpu_gib > here]
     measured = [
         *raw_assets(catalog),

@@ -19,7 +19,7 @@ from hybrid_assets.datasets.reading import find_table
 from hybrid_assets.definitions import table_store
 from hybrid_assets.environment import dagster_home, storage_url
 from hybrid_assets.orchestration.faults import with_remedy
-from hybrid_assets.orchestration.gpu import gpu_gib
+from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.records import open_records, try_making
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.recommender.encoder_weights import (
@@ -47,7 +47,8 @@ class Finding:
 
 def examine(catalog: Catalog) -> list[Finding]:
     """Everything, in the order in which a person would mend it."""
-    machine = [_python(), *_packages(), _gpu(), *_weights(catalog, gpu_gib())]
+    device = catalog.gpu.device
+    machine = [_python(), *_packages(), _gpu(device), *_weights(catalog, gpu_gib(device))]
     return [*machine, *_own_files(catalog), _storage(), _tables(catalog), _home()]
 
 
@@ -66,16 +67,13 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, False, "not installed", "make install")
 
 
-def _gpu() -> Finding:
-    import torch
-
-    if not torch.cuda.is_available():
-        build = "built for the CPU" if torch.version.cuda is None else "built for CUDA, sees no GPU"
-        if gpu_gib() > 0:
-            return Finding("GPU", False, f"the driver has one, torch {build}", "install the torch that fits the driver")
-        return Finding("GPU", True, f"none (torch {build}); encoders that need one are left out, all else runs")
-    free, total = torch.cuda.mem_get_info()
-    return Finding("GPU", True, f"{torch.cuda.get_device_name()}, {free / 2**30:.1f} of {total / 2**30:.1f} GiB free")
+def _gpu(device: str) -> Finding:
+    free, found = GpuResource(device=device).free_gib()
+    if free >= 0:
+        return Finding("GPU", True, found)
+    if gpu_gib(device) > 0:
+        return Finding("GPU", False, f"the driver has one; {found}", "install the torch that fits the driver")
+    return Finding("GPU", True, f"{found}; encoders that need one are left out, all else runs")
 
 
 def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
@@ -94,6 +92,8 @@ def _weights(catalog: Catalog, gpu: float) -> Iterator[Finding]:
             yield Finding(f"encoder {name}", True, str(missing))
         except EncoderUnavailable as error:
             yield Finding(f"encoder {name}", False, "not usable", str(error))
+        except OSError as error:
+            yield Finding(f"encoder {name}", False, "not usable", with_remedy(error))
 
 
 def _own_files(catalog: Catalog) -> Iterator[Finding]:

@@ -17,8 +17,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.catalog import Catalog
-from hybrid_assets.orchestration.gpu import gpu_gib
-from hybrid_assets.orchestration.staleness import Recipe, beyond_this_gpu, judge, outdated
+from hybrid_assets.orchestration.staleness import Recipe, judge, outdated
 from hybrid_assets.orchestration.storage import Stamp, TableStore
 from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.rerank import RERANK
@@ -349,7 +348,10 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
 
 
 def status(
-    recipes: Mapping[dg.AssetKey, Recipe], store: TableStore, refreshed: Collection[dg.AssetKey]
+    recipes: Mapping[dg.AssetKey, Recipe],
+    store: TableStore,
+    refreshed: Collection[dg.AssetKey],
+    blocked: Mapping[dg.AssetKey, str],
 ) -> list[dict[str, Any]]:
     """Each asset's state, why, when it was made, versions and rows; inputs stand before what uses them.
 
@@ -359,9 +361,9 @@ def status(
         recipes: of the whole graph.
         store: where the tables are.
         refreshed: what `hybrid-assets run` brings up to date; the rest waits for a backfill.
+        blocked: what cannot be made on this machine, and why.
     """
     records = []
-    blocked = beyond_this_gpu(recipes, gpu_gib())
     for key, verdict in judge(recipes, store, selected=refreshed, blocked=blocked).items():
         stamp = verdict.stamp
         made = datetime.fromtimestamp(store.made_at(key)).astimezone().isoformat(timespec="seconds") if stamp else None

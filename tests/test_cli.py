@@ -209,7 +209,7 @@ def test_status_and_dry_run_tell_what_a_run_would_find(shell):
     assert {record["state"] for record in made.values()} == {"fresh"}
     assert all(record["rows"] and record["made"] and record["data_version"] for record in made.values())
     assert records["embeddings/minilm_ft"]["state"] == "missing"
-    assert records["embeddings/qwen3_4b"]["state"] == ("missing" if gpu_gib() >= 12 else "blocked")
+    assert records["embeddings/qwen3_4b"]["state"] == ("missing" if gpu_gib("cuda:0") >= 12 else "blocked")
     tags = shell.raw / "tags.csv"
     good = tags.read_text()
     tags.write_text(good.replace("heist", "slow"))
@@ -251,7 +251,7 @@ def test_encoders_are_compared_and_what_is_not_built_is_a_dash(shell):
 
 
 def test_a_gpu_encoder_asked_for_by_name_fails_with_one_sentence(shell):
-    if gpu_gib() > 0:
+    if gpu_gib("cuda:0") > 0:
         pytest.skip("this machine has a GPU")
     records = Path(shell.environment["DAGSTER_HOME"]) / "history" / "runs"
     before = sorted(records.glob("*.db"))

@@ -7,8 +7,10 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 import pytest
+import torch
 from quick_graph import quick_catalog
 
+from hybrid_assets import doctor
 from hybrid_assets.definitions import table_store
 from hybrid_assets.doctor import Finding, examine
 from hybrid_assets.orchestration.records import SETTINGS
@@ -62,6 +64,26 @@ def test_files_that_may_not_be_read_are_named_with_what_to_do(machine, tmp_path,
     assert not finding.ok
     assert str(tmp_path / "ratings.csv") in finding.fix
     assert finding.fix.endswith("make it readable and writable for this user")
+
+
+def test_weights_that_may_not_be_read_and_a_full_gpu_are_a_line_each(machine, monkeypatch):
+    catalog, _, _ = machine
+
+    def refusing(*_, **__):
+        raise PermissionError(13, "Permission denied", "/cache/model.safetensors")
+
+    def full(index):
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(doctor, "weights_folder", refusing)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "Example GPU")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", full)
+    weights = found(catalog, "encoder minilm")
+    assert not weights.ok
+    assert weights.fix.endswith("'/cache/model.safetensors'; make it readable and writable for this user")
+    assert found(catalog, "GPU").found == "Example GPU, which refuses (CUDA error: out of memory)"
 
 
 def test_a_table_that_is_not_what_its_stamp_says_is_named(machine):

@@ -53,7 +53,7 @@ class GpuResource(dg.ConfigurableResource[None]):
         gc.collect()
         deadline = time.monotonic() + self.wait_seconds
         while True:
-            free, found = self._free_gib()
+            free, found = self.free_gib()
             if free >= need.gib:
                 return self.device
             if time.monotonic() >= deadline or free < 0:
@@ -64,10 +64,12 @@ class GpuResource(dg.ConfigurableResource[None]):
                 )
             time.sleep(min(LOOK_AGAIN_SECONDS, max(0.0, deadline - time.monotonic())))
 
-    def _free_gib(self) -> tuple[float, str]:
+    def free_gib(self) -> tuple[float, str]:
         """Free memory (-1 without a GPU), and what was found, in words."""
         import torch
 
+        # torch numbers the fastest first, nvidia-smi, and so whoever names a device, by the slots
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         if not torch.cuda.is_available():
             return -1.0, "none (this torch is built " + (
                 f"for CUDA {torch.version.cuda} and sees none)" if torch.version.cuda else "for the CPU)"
@@ -84,21 +86,38 @@ class GpuResource(dg.ConfigurableResource[None]):
         return free / 2**30, f"{name} with {free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
 
 
-def gpu_gib() -> float:
-    """Memory of the largest GPU the driver knows, in GiB, 0 without one; asked without loading torch.
+def gpu_gib(device: str) -> float:
+    """Memory of a torch device in GiB, 0 where there is no such GPU; asked of the driver, without loading torch.
 
-    0 also where torch would not see it: built for the CPU, or told by CUDA_VISIBLE_DEVICES to see none.
+    0 also where torch would not see it: built for the CPU, or told so by CUDA_VISIBLE_DEVICES.
     """
     smi = shutil.which("nvidia-smi")
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    if smi is None or hidden or importlib.metadata.version("torch").endswith("+cpu"):
+    if smi is None or importlib.metadata.version("torch").endswith("+cpu"):
         return 0.0
-    command = [smi, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    command = [smi, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS, check=False)
     except (subprocess.TimeoutExpired, OSError) as error:  # a driver that hangs: no GPU can be worked with
         logging.getLogger(__name__).warning("%s does not answer, so no GPU is used: %s", smi, error)
         return 0.0
     # a driver that finds no GPU says so on stdout and fails
-    sizes = [float(line) for line in told.stdout.split("\n") if line.strip().isdigit()]
-    return max(sizes, default=0.0) / 1024 if told.returncode == 0 else 0.0
+    rows = [line.split(", ") for line in told.stdout.splitlines()] if told.returncode == 0 else []
+    gpus = [(uuid, float(size) / 1024) for uuid, size in (row for row in rows if len(row) == 2) if size.isdigit()]
+    place = int(device.partition(":")[2] or 0)
+    return dict(enumerate(_visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))).get(place, 0.0)
+
+
+def _visible(gpus: list[tuple[str, float]], told: str | None) -> list[float]:
+    """Sizes of the GPUs that CUDA_VISIBLE_DEVICES names, in its order; of all where it is not set."""
+    sizes = [size for _, size in gpus]
+    if told is None:
+        return sizes
+    names = [name.strip() for name in told.split(",") if name.strip()]
+    if any(name.startswith("MIG-") for name in names):  # a part whose size the driver does not list; the claim looks
+        return [max(sizes, default=0.0)] * len(names)
+    return [
+        size
+        for name in names
+        for place, (uuid, size) in enumerate(gpus)
+        if name == str(place) or (name.startswith("GPU-") and uuid.startswith(name))
+    ]

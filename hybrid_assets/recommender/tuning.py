@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, base_fingerprint
+from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, base_fingerprint, gguf_file
 from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.towers import Vectors
@@ -384,7 +384,9 @@ def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: Recipe, tokens:
     import torch
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    gguf = gguf_file(folder)
+    where = {"gguf_file": gguf.name} if gguf else {}
+    config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False, **where)
     with torch.device("meta"):
         model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     weights = sum(weight.numel() for weight in model.parameters())
@@ -396,7 +398,9 @@ def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: Recipe, tokens:
     width, layers = config.hidden_size, config.num_hidden_layers
     activation = 4 if spec.precision == "float32" else 2
     positions = 2 * recipe.batch_size * tokens
-    one_layer = positions * (8 * width + 3 * config.intermediate_size) * activation
+    # some architectures name it otherwise; four times the width is what the transformer's own paper takes
+    inner = getattr(config, "intermediate_size", 4 * width)
+    one_layer = positions * (8 * width + 3 * inner) * activation
     attention = 2 * recipe.batch_size * config.num_attention_heads * tokens**2 * activation
     kept = layers * (one_layer if spec.precision == "float32" else positions * width * activation)
     # gradient, and two moments of Adam, in float32

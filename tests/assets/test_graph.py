@@ -414,7 +414,7 @@ def test_dimensions_that_are_not_the_encoders_are_refused_in_every_run_and_nothi
         with pytest.raises(AssertionError, match=r"gives 384 dimensions and the catalog says 300; correct encoders\.m"):
             graph.run(selection)
     recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
-    [told] = [it for it in queries.status(recipes, graph.store, recipes) if it["asset"] == "embeddings/minilm"]
+    [told] = [it for it in queries.status(recipes, graph.store, recipes, {}) if it["asset"] == "embeddings/minilm"]
     assert told["why"] == ["newer than the table: has_300_dimensions"]
     graph.catalog = good
     assert graph.computed(selection) == set()
@@ -424,7 +424,7 @@ def test_dimensions_that_are_not_the_encoders_are_refused_in_every_run_and_nothi
 def test_status_tells_of_a_damaged_table_and_of_all_others(graph):
     graph.store.path(dg.AssetKey(["factors", "ease"])).write_bytes(b"not parquet")
     recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
-    told = {record["asset"]: record for record in queries.status(recipes, graph.store, recipes)}
+    told = {record["asset"]: record for record in queries.status(recipes, graph.store, recipes, {})}
     assert told["factors/ease"]["state"] == told["leaderboard"]["state"] == "blocked"
     assert "Delete the file" in str(told["leaderboard"]["why"])
     assert told["embeddings/minilm"]["state"] == "fresh"

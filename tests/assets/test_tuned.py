@@ -177,7 +177,7 @@ def test_another_seed_replaces_the_files_and_the_last_version_goes(tuned, qwen):
     assert not first.exists()
 
 
-@pytest.mark.skipif(gpu_gib() > 0, reason="this machine has a GPU")
+@pytest.mark.skipif(gpu_gib("cuda:0") > 0, reason="this machine has a GPU")
 def test_what_needs_a_gpu_is_left_out_and_asked_for_by_name_says_why(graph, qwen):
     graph.catalog = with_encoders(graph.catalog, qwen, gpu_gib=12, refresh=True)
     assert "adapters/tiny_lora" not in graph.run(), "refresh = true, and yet it cannot run here"
@@ -187,7 +187,7 @@ def test_what_needs_a_gpu_is_left_out_and_asked_for_by_name_says_why(graph, qwen
     assert board(graph)["most_popular"]["state"] == "materialized"
 
 
-@pytest.mark.skipif(gpu_gib() > 0, reason="this machine has a GPU")
+@pytest.mark.skipif(gpu_gib("cuda:0") > 0, reason="this machine has a GPU")
 def test_a_stale_row_of_what_a_gpu_elsewhere_made_names_the_gpu_and_no_command_that_fails_here(tuned, qwen):
     tuned.catalog = with_encoders(tuned.catalog, qwen, gpu_gib=12)
     settings = tuned.catalog.model_dump()

