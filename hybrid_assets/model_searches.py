@@ -15,7 +15,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets import queries
-from hybrid_assets.assets.factors import model_spec
+from hybrid_assets.assets.factors import model_spec, of_account
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import LOCAL, TableStore
@@ -99,7 +99,7 @@ def tune_model(
     def quality(searched: Mapping[str, Any]) -> float:
         return judged(fit_model(model_spec(with_settings(settings, searched), threshold), fit_rows, texts))
 
-    given = settings.model_dump(mode="json", exclude={"refresh"})
+    given = of_account(settings)
     held = {name: value for name, value in given.items() if name not in space}
     made_from = [stamp.data_version for key in _inputs(encoder) if (stamp := store.stamp(key))]
     versions = {

@@ -265,6 +265,7 @@ def explained(
         ratings: `movie_id` and `rating` of that person; None: without reasons.
         vectors_of: branch -> its movies and their vectors.
     """
+    scores = scores.sort("rank")
     branches = [column.removeprefix("part_") for column in scores.columns if column.startswith("part_")]
     closest: dict[str, list[tuple[str, ...]]] = {branch: [()] * scores.height for branch in branches}
     if ratings is not None:
@@ -293,7 +294,7 @@ def explained(
             if ratings is not None
             else (),
         )
-        for place, row in enumerate(scores.sort("rank").iter_rows(named=True))
+        for place, row in enumerate(scores.iter_rows(named=True))
     ]
 
 

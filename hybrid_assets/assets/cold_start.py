@@ -10,11 +10,10 @@ import polars as pl
 
 from hybrid_assets.assets.factors import model_specs, of_account
 from hybrid_assets.assets.scores import chosen_weights
-from hybrid_assets.assets.stackers import learned_spec
+from hybrid_assets.assets.stackers import READS_YEARS, learned_spec
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.cold_start import (
     ColdSplit,
     cold_candidates,
@@ -108,7 +107,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             **({"movies": "movies"} if reads_years else {}),
             **{f"fused_by_{name}": asset for name, asset in fused_by.items()},
         },
-        parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
+        parts=READS_YEARS,
         optional=[
             *(f"embeddings_{encoder}" for encoder in encoders),
             *(f"fused_by_{name}" for name in fused_by),

@@ -10,7 +10,7 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_folds, libraries_of, takes
+from hybrid_assets.recommender.models.algorithms import ALGORITHMS, ModelSpec, fit_folds, libraries_of, takes
 from hybrid_assets.recommender.tables import factor_table, ids_and_vectors
 from hybrid_assets.recommender.validity import degenerate_factors
 
@@ -35,8 +35,11 @@ def model_spec(settings: ModelSettings, threshold: float) -> ModelSpec:
 
 
 def of_account(settings: ModelSettings) -> dict[str, Any]:
-    """What of a model's settings its result depends on: neither when it is refreshed nor whose vectors it reads."""
-    return settings.model_dump(mode="json", exclude={"refresh", "encoder"})
+    """What a model's result depends on beside its inputs: its code's version, and its settings but when it is
+    refreshed and whose vectors it reads.
+    """
+    version = ALGORITHMS[settings.algorithm].version
+    return {"version": version, **settings.model_dump(mode="json", exclude={"refresh", "encoder"})}
 
 
 def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, threshold: float) -> dg.AssetsDefinition:
@@ -50,7 +53,7 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
     @incremental_asset(
         key=f"factors/{name}",
         group="factors",
-        version="2" if takes(settings.algorithm, "liked_only") else "1",
+        version="2",
         settings=result_settings,
         libraries=used,
         inputs=inputs,

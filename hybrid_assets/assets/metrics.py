@@ -8,6 +8,7 @@ from hybrid_assets.assets.stackers import system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.genres import genre_shares
 from hybrid_assets.recommender.intervals import summarise
 from hybrid_assets.recommender.metrics import POPULARITY, user_metrics
@@ -66,6 +67,7 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
             "movies": "movies",
             "embeddings": space,
         },
+        parts={"movies": lambda movies: content_hash(movies.select("movie_id", "genres").collect())},
         tags=system_tags(name, system),
         description=f"How good the first {evaluation.k} movies of {name} are for each user with a relevant test movie.",
         columns=USER_COLUMNS,

@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.stackers import embeddings_of, learned_asset, learned_spec, system_tags
+from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_asset, learned_spec, system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -65,6 +65,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
         ],
         libraries=["numpy", *(["lightgbm"] * (system.fusion == "stacked"))] if system.is_learned else ["torch"],
         inputs=inputs,
+        parts=READS_YEARS,
         kinds=frozenset({"lightgbm" if system.fusion == "stacked" else "pytorch"}),
         tags=system_tags(name, system),
         description=(

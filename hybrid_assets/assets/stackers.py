@@ -3,7 +3,7 @@
 Systems of the same models share their candidates: a changed text fits no model again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import dagster as dg
 import polars as pl
@@ -22,6 +22,10 @@ from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
 from hybrid_assets.system_settings import SystemSettings
 
+# What of the movies a learned fusion depends on.
+READS_YEARS: dict[str, Callable[[pl.LazyFrame], str]] = {
+    "movies": lambda movies: content_hash(film_years(movies.collect()))
+}
 WHO = "for whom: users of the data, or newcomers, who bring few ratings"
 
 
@@ -58,7 +62,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         ],
         libraries=sorted({"numpy"} | libraries_of(model.algorithm for model in models.values())),
         inputs=["train_ratings", "movies"],
-        parts={"movies": lambda movies: content_hash(film_years(movies.collect()))},
+        parts=READS_YEARS,
         description=(
             f"What stackers and gates over {', '.join(models)} learn from, but for texts. Train is dealt into "
             f"{stacker.folds} folds; for each, the models are fitted on the others and rank candidates, which the "

@@ -22,7 +22,7 @@ class Made:
 
     table: pl.DataFrame
     inputs: Mapping[str, pl.LazyFrame | None]
-    previous: pl.DataFrame | None
+    previous: pl.LazyFrame | None
 
     def given(self, name: str) -> pl.DataFrame:
         """An input that is not optional."""

@@ -293,9 +293,8 @@ def incremental_asset(
             with _clear_failures(key, store, [asset_key, *upstream.values()]):
                 computed = function(step, **tables)
                 spent = sum(os.times()[:4]) - spent
-                previous = store.scan(asset_key).collect() if checks and last else None
-            _check_columns(key, computed.table, columns)
-            problems = _problems(checks, Made(computed.table, tables, previous))
+                _check_columns(key, computed.table, columns)
+                problems = _problems(checks, Made(computed.table, tables, store.scan(asset_key) if last else None))
             refused = refusal(checks, problems)
             if refused:
                 yield from check_results(checks, problems)

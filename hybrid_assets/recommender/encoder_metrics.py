@@ -15,7 +15,7 @@ from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.systems import candidates, pairs_to_csr
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, finder, positions
 
 Values = npt.NDArray[np.float64]
 
@@ -48,9 +48,10 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
     both = pl.concat([rows.select("user_id", "movie_id", "rating") for rows in (train, test)])
     rated = dict(both.group_by("user_id").agg("movie_id").iter_rows())
     liked = test.filter((pl.col("rating") >= threshold) & pl.col("movie_id").is_in(pool.item_ids.tolist()))
+    user_place, item_place = finder(towers.user_ids), finder(pool.item_ids)
     of_users = []
     for user, movies in liked.group_by("user_id", maintain_order=True).agg("movie_id").sort("user_id").iter_rows():
-        row = positions(towers.user_ids, np.array([user]))[0]
+        row = user_place(np.array([user]))[0]
         if row < 0:
             continue
         scores = items @ towers.user_vectors[row]
@@ -58,7 +59,7 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
         unrated = by_popularity[~known[by_popularity]]
         at = place[unrated]
         wins = []
-        for item in positions(pool.item_ids, np.array(movies)):
+        for item in item_place(np.array(movies)):
             middle = int(np.searchsorted(at, place[item]))
             half = min(NEGATIVES // 2, middle, len(unrated) - middle)
             others = scores[unrated[middle - half : middle + half]]

@@ -8,7 +8,7 @@ import polars as pl
 
 from hybrid_assets.recommender.contrastive_pairs import Reading
 from hybrid_assets.recommender.tables import fold_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, finder, positions
 from hybrid_assets.recommender.tuning import TuningData, Validation
 
 # Which of the paper's readings each loss learns from.
@@ -96,11 +96,11 @@ def validation_likes(
     users = sorted(set(learnt) & set(held_out))
     if not users:
         return None
-    generator = np.random.default_rng(seed)
+    place, generator = finder(movie_ids), np.random.default_rng(seed)
     users = sorted(generator.permutation(users)[:VALIDATION_USERS].tolist())
-    histories = [positions(movie_ids, generator.permutation(learnt[user])[:HISTORY]) for user in users]
-    relevant = [positions(movie_ids, np.array(held_out[user])) for user in users]
+    histories = [place(generator.permutation(learnt[user])[:HISTORY]) for user in users]
+    relevant = [place(np.array(held_out[user])) for user in users]
     others = generator.permutation(len(movie_ids))[:VALIDATION_MOVIES]
     candidates = np.unique(np.concatenate([*histories, *relevant, others]))
-    rated_candidates = [np.intersect1d(positions(movie_ids, np.array(rated_by[user])), candidates) for user in users]
+    rated_candidates = [np.intersect1d(place(np.array(rated_by[user])), candidates) for user in users]
     return Validation(histories, rated_candidates, relevant, candidates, k)

@@ -109,7 +109,7 @@ def users_without_list(scores: pl.DataFrame, train: pl.DataFrame) -> str:
     return _name("no list", with_movies_left.join(scores, on="user_id", how="anti", maintain_order="left"), "user_id")
 
 
-def fallen(metrics: pl.DataFrame, previous: pl.DataFrame | None, share: float) -> str:
+def fallen(metrics: pl.DataFrame, previous: pl.LazyFrame | None, share: float) -> str:
     """Metrics that lost more than `share` of their last value; nothing without a last one.
 
     Of the metrics where more is better: `novelty`, `diversity`, `coverage` and `popularity_bias` are no such.
@@ -117,7 +117,7 @@ def fallen(metrics: pl.DataFrame, previous: pl.DataFrame | None, share: float) -
     if previous is None:
         return ""
     better = pl.col("metric").is_in(["hits", "precision", "recall", "ndcg", "ndcg_list", "mrr", "map", "hit_rate"])
-    both = metrics.filter(better).join(previous, on="metric", suffix="_before", maintain_order="left")
+    both = metrics.filter(better).join(previous.collect(), on="metric", suffix="_before", maintain_order="left")
     lost = both.filter(pl.col("value") < pl.col("value_before") * (1 - share) - ROUNDING)
     return "; ".join(
         f"{metric} fell from {before:.4g} to {value:.4g}"

@@ -156,6 +156,23 @@ def test_a_whitespace_edit_stops_at_the_table_it_is_in(graph):
     assert graph.computed() == {"raw_files", "ratings"}
 
 
+def test_a_title_leaves_what_knows_only_of_years_and_genres_alone(graph):
+    movies = graph.raw / "movies.csv"
+    header, first, *rest = movies.read_text().splitlines()
+    title = first.split(",")[1]
+    movies.write_text("\n".join([header, first.replace(title, f"Another {title}"), *rest]) + "\n")
+    computed = graph.computed()
+    assert {"movies", "movie_documents", "embeddings/minilm", "scores/stacked_minilm"} <= computed
+    assert not computed & {"candidates/stacked_minilm", "stackers/stacked", "scores/stacked", "scores/ease"}
+
+
+def test_a_genre_changes_what_lists_are_measured_by(graph):
+    movies = graph.raw / "movies.csv"
+    header, first, *rest = movies.read_text().splitlines()
+    movies.write_text("\n".join([header, first + "|War", *rest]) + "\n")
+    assert {"movie_documents", "user_metrics/ease"} <= graph.computed()
+
+
 def test_a_new_rating_leaves_documents_and_embeddings_alone(graph):
     ratings = graph.raw / "ratings.csv"
     lines = ratings.read_text().splitlines()

@@ -61,7 +61,7 @@ ALL = [(user, reading) for user in (1, 2) for reading in ("liked", "recency")]
         (wrong_lists(SCORES.with_columns(score=-pl.col("score"))), "user_id 1, rank 2"),
         (wrong_lists(SCORES.with_columns(rank=pl.col("rank") + 1)), "in 3 rows"),
         (users_without_list(SCORES[:2], RATINGS), "no list in 1 row: user_id 2"),
-        (fallen(METRICS, METRICS.with_columns(value=pl.lit(0.3)), 0.1), "ndcg fell from 0.3 to 0.2"),
+        (fallen(METRICS, METRICS.lazy().with_columns(value=pl.lit(0.3)), 0.1), "ndcg fell from 0.3 to 0.2"),
         (below_floor(pl.DataFrame({"system": ["a", "p"], "ndcg": [0.1, 0.2]}), "p"), "ranked worse than p: a"),
     ],
 )
@@ -85,7 +85,7 @@ def test_a_planted_fault_is_named(found, named):
         wrong_lists(SCORES),
         users_without_list(SCORES, RATINGS),
         users_without_list(SCORES[2:], RATINGS),
-        fallen(METRICS, METRICS.with_columns(value=pl.lit(0.21)), 0.1),
+        fallen(METRICS, METRICS.lazy().with_columns(value=pl.lit(0.21)), 0.1),
         fallen(METRICS, None, 0.1),
         below_floor(pl.DataFrame({"system": ["a", "p"], "ndcg": [0.3, 0.2]}), "p"),
         below_floor(pl.DataFrame({"system": ["a"], "ndcg": [0.3]}), "p"),

@@ -29,21 +29,37 @@ from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.tables import FOLDS, Fold, fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 
-# Algorithm -> its function and the libraries that compute it. A new model's line goes here.
-ALGORITHMS: dict[str, tuple[Callable[..., TowerPair], tuple[str, ...]]] = {
-    "most_popular": (most_popular, ()),
-    "pmf": (pmf, ("cornac",)),
-    "ease": (ease, ("scipy",)),
-    "sequence_ease": (sequence_ease, ("scipy",)),
-    "als": (implicit_als, ("implicit",)),
-    "bpr": (bpr, ("cornac",)),
-    "biased_mf": (biased_mf, ("cornac",)),
-    "item_knn": (item_knn, ("numpy",)),
-    "user_knn": (user_knn, ("numpy",)),
-    "lightgcn": (lightgcn, ("torch",)),
-    "vbpr": (vbpr, ("torch",)),
-    "sasrec": (sasrec, ("cornac", "torch")),
-    "bert4rec": (bert4rec, ("cornac", "torch")),
+
+@dataclass(frozen=True)
+class Algorithm:
+    """How a collaborative model is computed.
+
+    Attributes:
+        function: ratings and settings -> its tower pair.
+        libraries: distributions that the result depends on.
+        version: raise it when the result changes for the same input; everything made with the model is stale then.
+    """
+
+    function: Callable[..., TowerPair]
+    libraries: tuple[str, ...] = ()
+    version: int = 1
+
+
+# A new model's line goes here.
+ALGORITHMS: dict[str, Algorithm] = {
+    "most_popular": Algorithm(most_popular),
+    "pmf": Algorithm(pmf, ("cornac",)),
+    "ease": Algorithm(ease, ("scipy",)),
+    "sequence_ease": Algorithm(sequence_ease, ("scipy",)),
+    "als": Algorithm(implicit_als, ("implicit",)),
+    "bpr": Algorithm(bpr, ("cornac",)),
+    "biased_mf": Algorithm(biased_mf, ("cornac",)),
+    "item_knn": Algorithm(item_knn, ("numpy",)),
+    "user_knn": Algorithm(user_knn, ("numpy",)),
+    "lightgcn": Algorithm(lightgcn, ("torch",)),
+    "vbpr": Algorithm(vbpr, ("torch",)),
+    "sasrec": Algorithm(sasrec, ("cornac", "torch")),
+    "bert4rec": Algorithm(bert4rec, ("cornac", "torch")),
 }
 
 # Those that descend one rating at a time in Python's own thread.
@@ -131,12 +147,12 @@ def fold_in_models(
 
 def libraries_of(algorithms: Iterable[str]) -> set[str]:
     """The libraries that compute some algorithms."""
-    return {library for algorithm in algorithms for library in ALGORITHMS[algorithm][1]}
+    return {library for algorithm in algorithms for library in ALGORITHMS[algorithm].libraries}
 
 
 def takes(algorithm: str, parameter: str) -> bool:
     """Whether an algorithm's function has a parameter of this name."""
-    return parameter in inspect.signature(ALGORITHMS[algorithm][0]).parameters
+    return parameter in inspect.signature(ALGORITHMS[algorithm].function).parameters
 
 
 def _call(
@@ -147,7 +163,7 @@ def _call(
     more = {name: value for name, value in given.items() if takes(model.algorithm, name)}
     if more.get("embeddings", ()) is None:
         raise ValueError(f"{model.algorithm} learns from an encoder's embeddings and was given none")
-    return ALGORITHMS[model.algorithm][0], _columns(ratings), {**model.settings, **more}
+    return ALGORITHMS[model.algorithm].function, _columns(ratings), {**model.settings, **more}
 
 
 def _columns(ratings: pl.DataFrame) -> tuple[npt.NDArray[Any], ...]:
