@@ -23,7 +23,7 @@ from hybrid_assets.orchestration.abandoned import name_host
 from hybrid_assets.orchestration.checks import Check, Made, check_results, check_specs, refusal
 from hybrid_assets.orchestration.faults import TO_DO, lasting_failure, of_the_network, with_remedy
 from hybrid_assets.orchestration.gpu import POOL, TAG, GpuNeed
-from hybrid_assets.orchestration.staleness import ABSENT, RECIPES, Recipe, changes, input_versions
+from hybrid_assets.orchestration.staleness import RECIPES, Recipe, changes, input_versions
 from hybrid_assets.orchestration.storage import Stamp, StampedTable, TableStore, content_hash
 
 OWNERS = ["team:hybrid-assets"]
@@ -237,7 +237,8 @@ def incremental_asset(
                 for name, input_key in upstream.items()
             }
             with _clear_failures(key, store, list(upstream.values())):
-                made_from = input_versions(recipe, tables, lambda input_key: _data_version(store, input_key))
+                by_key = {input_key: tables[name] for name, input_key in upstream.items()}
+                made_from = input_versions(recipe, store.stamp, by_key.get)
                 made_from |= (observed(store, True) or {}) if observed else {}
             return store.stamp(asset_key), made_from, tables
 
@@ -336,11 +337,6 @@ def incremental_asset(
 
 def _problems(checks: Sequence[Check], made: Made) -> dict[str, str]:
     return {check.name: check.problem(made) for check in checks}
-
-
-def _data_version(store: TableStore, key: dg.AssetKey) -> str:
-    stamp = store.stamp(key)
-    return stamp.data_version if stamp else ABSENT
 
 
 @contextmanager

@@ -94,21 +94,26 @@ def beyond_this_gpu(recipes: Mapping[dg.AssetKey, Recipe], gib: float) -> dict[d
 
 def input_versions(
     recipe: Recipe,
-    tables: Mapping[str, pl.LazyFrame | None],
-    data_version: Callable[[dg.AssetKey], str],
+    stamp_of: Callable[[dg.AssetKey], Stamp | None],
+    table_of: Callable[[dg.AssetKey], pl.LazyFrame | None],
 ) -> dict[str, str]:
     """What the asset's table depends on in the graph, as its stamp keeps it: input -> version.
 
     Args:
         recipe: of the asset.
-        tables: parameter name -> table of that input, None where there is none; those of `recipe.parts` are looked at.
-        data_version: of an input as a whole; "missing" where there is none.
+        stamp_of: an input's stamp, None where it has no table.
+        table_of: an input's table, None where it has none; asked for inputs of which a part counts.
     """
-    versions = {}
-    for name, key in recipe.inputs.items():
-        table, part = tables.get(name), recipe.parts.get(name)
-        versions[key.to_user_string()] = part(table) if part and table is not None else data_version(key)
-    return versions
+
+    def version(name: str, key: dg.AssetKey) -> str:
+        part = recipe.parts.get(name)
+        table = table_of(key) if part else None
+        if part and table is not None:
+            return part(table)
+        stamp = stamp_of(key)
+        return stamp.data_version if stamp else ABSENT
+
+    return {key.to_user_string(): version(name, key) for name, key in recipe.inputs.items()}
 
 
 def changes(recipe: Recipe, stamp: Stamp, inputs: Mapping[str, str]) -> dict[str, str]:
@@ -195,10 +200,6 @@ def outdated(
     """
     stamps = functools.cache(store.stamp)
 
-    def data_version(key: dg.AssetKey) -> str:
-        made = stamps(key)
-        return ABSENT if made is None else made.data_version
-
     def lies_outside(name: str) -> bool:
         source = recipes.get(dg.AssetKey(name.split("/")))
         return source is None or source.look is not None
@@ -211,9 +212,7 @@ def outdated(
         upstream = next(filter(None, map(why, recipe.inputs.values())), "")
         if upstream:
             return upstream
-        in_part = {name: source for name, source in recipe.inputs.items() if name in recipe.parts and stamps(source)}
-        tables = {name: store.scan(source) for name, source in in_part.items()}
-        here = input_versions(recipe, tables, data_version)
+        here = input_versions(recipe, stamps, lambda source: store.scan(source) if stamps(source) else None)
         as_it_was = {name: version for name, version in stamp.inputs.items() if lies_outside(name)}
         found = changes(recipe, stamp, here | as_it_was)
         return f"{key.to_user_string()}: {', '.join(found.values())}" if found else ""
@@ -275,14 +274,17 @@ def _compare(
     selected: Collection[dg.AssetKey] | None,
 ) -> Verdict:
     waits: dict[str, str] = {}
-    tables: dict[str, pl.LazyFrame | None] = {}
+    tables: dict[dg.AssetKey, pl.LazyFrame] = {}
     of_run = selected if selected is not None and recipe.key in selected else None
     for name, key in recipe.inputs.items():
         source, shown = verdicts[key], key.to_user_string()
         runs = of_run is None or key in of_run
         if name in recipe.parts:
             now = seen_now.get(key) if runs else None
-            tables[name] = now.lazy() if now is not None else store.scan(key) if source.stamp else None
+            if now is not None:
+                tables[key] = now.lazy()
+            elif source.stamp:
+                tables[key] = store.scan(key)
         if source.state == "blocked" and name not in recipe.optional and not source.stamp:
             why = source.why if source.inherited else (f"input {shown} is blocked: {'; '.join(source.why)}",)
             return Verdict("blocked", why, stamp, inherited=True)
@@ -293,11 +295,7 @@ def _compare(
         if source.state in ("stale", "missing", "blocked"):
             waits[shown] = f"input {shown} is {source.state}"
 
-    def data_version(key: dg.AssetKey) -> str:
-        known = verdicts[key].stamp
-        return known.data_version if known else ABSENT
-
-    inputs = input_versions(recipe, tables, data_version)
+    inputs = input_versions(recipe, lambda key: verdicts[key].stamp, tables.get)
     observed = recipe.observed(store, False) if recipe.observed else {}
     if observed is None:
         return Verdict("stale" if stamp else "missing", (NOT_HERE_YET, *waits.values()), stamp)
