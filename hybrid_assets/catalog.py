@@ -121,6 +121,11 @@ class EvaluationSettings(Settings):
     """Encoder in whose space the diversity within a list is measured, the same one for every system."""
 
     @property
+    def bootstrap(self) -> dict[str, Any]:
+        """What intervals over users are made with: the arguments of recommender/intervals.py."""
+        return {"seed": self.seed, "resamples": self.bootstrap_resamples, "confidence": self.confidence}
+
+    @property
     def of_figures(self) -> list[object]:
         """What figures over users depend on: all but the length of the kept lists and the space of diversity."""
         return [self.k, self.relevance_threshold, self.bootstrap_resamples, self.confidence, self.seed]

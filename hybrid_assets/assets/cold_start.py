@@ -27,7 +27,6 @@ from hybrid_assets.recommender.cold_start import (
 from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.learned_systems import learn_for_newcomers, learned_system, with_texts
-from hybrid_assets.recommender.metrics import Values
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
 from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
@@ -246,7 +245,9 @@ def _movie_rows(
         pool = cold_candidates(split, only_cold=candidates == "cold", seed=catalog.cold_start.seed)
         branches = system_branches(towers, pool, system.fusion, fusion)
         values = item_cold(branches, pool, split, k=k, threshold=threshold)
-        rows.append(_row(name, "movies", candidates, None, MEASURED) | _summary(values, catalog))
+        rows.append(
+            _row(name, "movies", candidates, None, MEASURED) | with_intervals(values, **catalog.evaluation.bootstrap)
+        )
     return rows
 
 
@@ -280,7 +281,9 @@ def _people_rows(
         values = user_cold(
             loaded, split, known=known, most_known=max(numbers_known), k=catalog.evaluation.k, threshold=threshold
         )
-        rows.append(_row(name, "people", "warm", known, MEASURED) | _summary(values, catalog))
+        rows.append(
+            _row(name, "people", "warm", known, MEASURED) | with_intervals(values, **catalog.evaluation.bootstrap)
+        )
     return rows
 
 
@@ -294,18 +297,6 @@ def _branches(system: SystemSettings, held: _HeldOut) -> tuple[dict[str, TowerPa
 
 def _tuned(system: SystemSettings, catalog: Catalog) -> str:
     return ", ".join(encoder for encoder in system.encoder_names if catalog.encoders[encoder].tuning is not None)
-
-
-def _summary(values: Mapping[str, Values], catalog: Catalog) -> dict[str, object]:
-    evaluation = catalog.evaluation
-    return dict(
-        with_intervals(
-            values,
-            resamples=evaluation.bootstrap_resamples,
-            confidence=evaluation.confidence,
-            seed=evaluation.seed,
-        )
-    )
 
 
 def _row(name: str, protocol: str, candidates: str, known: int | None, state: str) -> dict[str, object]:

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.leaderboard import MATERIALIZED
+from hybrid_assets.assets.leaderboard import user_metrics_of, with_figures
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.comparison import compare
@@ -31,31 +31,25 @@ COLUMNS = {
 def comparison_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The comparisons."""
     evaluation = catalog.evaluation
+    judged = user_metrics_of(catalog)
     kinds = {name: catalog.kind_of(system) for name, system in catalog.systems.items()}
 
     @incremental_asset(
         key="comparisons",
         group="leaderboard",
         version="2",
-        settings=[kinds, evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed],
+        settings=[kinds, evaluation.bootstrap],
         libraries=["scipy", "statsmodels"],
-        inputs={"leaderboard": "leaderboard"} | {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems},
-        optional=[f"users_{name}" for name in catalog.systems],
+        inputs={"leaderboard": "leaderboard", **judged},
+        optional=[*judged],
         columns=COLUMNS,
         lineage={"difference": [(f"user_metrics/{name}", METRIC) for name in catalog.systems]},
     )
     def comparisons(step: Step, leaderboard: pl.LazyFrame, **tables: pl.LazyFrame | None) -> Computed:
         """Is A better than B: NDCG@k of every system against every other, paired over users, Holm-corrected."""
-        # a system that the leaderboard gives no figures may have been measured on other users
-        current = leaderboard.filter(pl.col("state") == MATERIALIZED).collect()["system"].sort()
-        values = {
-            name: table.sort("user_id").select(METRIC).collect()[METRIC].to_numpy()
-            for name in current
-            if (table := tables[f"users_{name}"]) is not None
-        }
-        pairs = compare(
-            values, seed=evaluation.seed, resamples=evaluation.bootstrap_resamples, confidence=evaluation.confidence
-        ).with_columns(
+        found = with_figures(leaderboard.collect(), tables, "users_")
+        values = {name: table.sort("user_id")[METRIC].to_numpy() for name, table in found.items()}
+        pairs = compare(values, **evaluation.bootstrap).with_columns(
             pl.col("system").replace_strict(kinds, return_dtype=pl.String).alias("kind"),
             pl.col("other").replace_strict(kinds, return_dtype=pl.String).alias("other_kind"),
         )

@@ -64,9 +64,7 @@ def _encoder_metrics_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
                     towers.item_ids, towers.item_vectors, cold, train, test, threshold=threshold, k=evaluation.k
                 ),
             },
-            resamples=evaluation.bootstrap_resamples,
-            confidence=evaluation.confidence,
-            seed=evaluation.seed,
+            **evaluation.bootstrap,
         )
         figures = table.drop_nulls("value").select("metric", "value")
         return Computed(table, dict(figures.iter_rows()))

@@ -112,6 +112,22 @@ def leaderboard_assets(
     return [leaderboard]
 
 
+def user_metrics_of(catalog: Catalog) -> dict[str, str]:
+    """The inputs of what looks at all systems: parameter name, with the prefix `users_` -> asset."""
+    return {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
+
+
+def with_figures(
+    leaderboard: pl.DataFrame, tables: Mapping[str, pl.LazyFrame | None], prefix: str
+) -> dict[str, pl.DataFrame]:
+    """The tables, named by prefix and system, of the systems that the leaderboard gives figures, best first.
+
+    Another one may have been measured on other users.
+    """
+    current = leaderboard.filter(pl.col("state") == MATERIALIZED)["system"]
+    return {name: table.collect() for name in current if (table := tables[prefix + name]) is not None}
+
+
 def _gpu_needed(catalog: Catalog, name: str, gpu_gib: float) -> str:
     behind = catalog.encoders_behind(catalog.systems[name])
     need = max((catalog.encoders[encoder].gpu_gib for encoder in behind), default=0.0)

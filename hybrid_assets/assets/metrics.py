@@ -158,9 +158,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
             per_user,
             lists_of(scores.collect(), pool, evaluation.k)[users],
             len(pool.item_ids),
-            resamples=evaluation.bootstrap_resamples,
-            confidence=evaluation.confidence,
-            seed=evaluation.seed,
+            **evaluation.bootstrap,
         )
         return Computed(table, dict(table.select("metric", "value").iter_rows()))
 

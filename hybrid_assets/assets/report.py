@@ -7,7 +7,7 @@ import importlib.metadata
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.leaderboard import MATERIALIZED
+from hybrid_assets.assets.leaderboard import user_metrics_of, with_figures
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import replace_file
@@ -27,12 +27,12 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         "strata": "strata",
         "train_ratings": "train_ratings",
         "test_ratings": "test_ratings",
+        "movies": "movies",
     }
-    shared |= {"movies": "movies"}
     if catalog.cold_start.systems:
         shared |= {"cold_start": "cold_start"}
     lists = {f"scores_{name}": f"scores/{name}" for name in catalog.systems}
-    judged = {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems}
+    judged = user_metrics_of(catalog)
 
     @incremental_asset(
         key="report",
@@ -64,14 +64,8 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """
 
         board = leaderboard.collect()
-
-        def present(prefix: str) -> dict[str, pl.DataFrame]:
-            current = board.filter(pl.col("state") == MATERIALIZED)["system"]
-            by_system = {name: tables[prefix + name] for name in current}
-            return {name: table.collect() for name, table in by_system.items() if table is not None}
-
         cold = None if cold_start is None else cold_start.collect()
-        pictures = draw_pictures(board, present("users_"), reranked, cold, catalog.floor)
+        pictures = draw_pictures(board, with_figures(board, tables, "users_"), reranked, cold, catalog.floor)
         page = report_page(
             board,
             comparisons=None if comparisons is None else comparisons.collect(),
@@ -84,7 +78,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
                 train_ratings.collect(),
                 test_ratings.collect(),
                 movies.collect(),
-                present("scores_"),
+                with_figures(board, tables, "scores_"),
                 relevance_threshold=evaluation.relevance_threshold,
             ),
             relevance_threshold=evaluation.relevance_threshold,

@@ -3,7 +3,7 @@
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.leaderboard import MATERIALIZED
+from hybrid_assets.assets.leaderboard import user_metrics_of, with_figures
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.strata import strata_table
@@ -25,37 +25,26 @@ COLUMNS = {
 
 def strata_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """The strata."""
-    evaluation = catalog.evaluation
+    evaluation, judged = catalog.evaluation, user_metrics_of(catalog)
 
     @incremental_asset(
         key="strata",
         group="leaderboard",
         version="1",
-        settings=[evaluation.bootstrap_resamples, evaluation.confidence, evaluation.seed],
+        settings=[evaluation.bootstrap],
         libraries=["numpy", "scipy"],
-        inputs={"leaderboard": "leaderboard", "train_ratings": "train_ratings"}
-        | {f"users_{name}": f"user_metrics/{name}" for name in catalog.systems},
-        optional=[f"users_{name}" for name in catalog.systems],
+        inputs={"leaderboard": "leaderboard", "train_ratings": "train_ratings", **judged},
+        optional=[*judged],
         columns=COLUMNS,
         lineage={"value": [(f"user_metrics/{name}", "ndcg") for name in catalog.systems]},
     )
     def strata(
-        step: Step, leaderboard: pl.LazyFrame, train_ratings: pl.LazyFrame, **judged: pl.LazyFrame | None
+        step: Step, leaderboard: pl.LazyFrame, train_ratings: pl.LazyFrame, **users: pl.LazyFrame | None
     ) -> Computed:
         """For whom, and for which movies: NDCG@k by how much users rated, recall@k by how often movies are rated."""
-        current = leaderboard.filter(pl.col("state") == MATERIALIZED).collect()["system"]
-        tables = {name: table.collect() for name in current if (table := judged[f"users_{name}"]) is not None}
-        for name in [name for name, table in tables.items() if "relevant_head" not in table.columns]:
-            step.say(f"{name} is left out: its user_metrics were made by an earlier version; backfill it")
-            del tables[name]
+        tables = with_figures(leaderboard.collect(), users, "users_")
         counts = train_ratings.group_by("movie_id", maintain_order=True).len().collect()["len"].to_numpy()
-        found = strata_table(
-            tables,
-            counts.astype("int64"),
-            seed=evaluation.seed,
-            resamples=evaluation.bootstrap_resamples,
-            confidence=evaluation.confidence,
-        )
+        found = strata_table(tables, counts.astype("int64"), **evaluation.bootstrap)
         return Computed(found, {"systems": len(tables)})
 
     return [strata]

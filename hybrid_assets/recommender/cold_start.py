@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.intervals import mean_interval
+from hybrid_assets.recommender.intervals import mean_with_interval
 from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
 from hybrid_assets.recommender.profiles import Reading
@@ -231,13 +231,10 @@ def with_intervals(
 
     The metrics share the resamples, and with one seed so do all systems with the same users. Null without a user.
     """
-    users = len(next(iter(values.values())))
-    found: dict[str, float | int | None] = {"users": users}
-    if users == 0:
-        return found | {f"{name}{end}": None for name in values for end in ("", "_low", "_high")}
+    found: dict[str, float | int | None] = {"users": len(next(iter(values.values())))}
     for name, of_users in values.items():
-        low, high = mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
-        found |= {name: float(of_users.mean()), f"{name}_low": low, f"{name}_high": high}
+        mean, low, high = mean_with_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
+        found |= {name: mean, f"{name}_low": low, f"{name}_high": high}
     return found
 
 

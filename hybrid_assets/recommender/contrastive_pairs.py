@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import drawn_ids, draws_of
+from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids
 
 Reading = Literal["notebook", "text"]
@@ -94,7 +95,7 @@ def leaked_pairs(pairs: pl.DataFrame, train: pl.DataFrame, cold: Ids) -> pl.Data
         train: `user_id`, `movie_id`, `validation` of the train ratings.
         cold: movies that no pair may hold.
     """
-    known = train.filter(~pl.col("validation")).select("user_id", "movie_id")
+    known = fold_of(train, "fit").select("user_id", "movie_id")
     positive = pairs.filter(pl.col("label") == 1)
     leaked = [
         positive.join(known, left_on=["user_id", side], right_on=["user_id", "movie_id"], how="anti")

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.fusion import identity
-from hybrid_assets.recommender.intervals import mean_interval
+from hybrid_assets.recommender.intervals import mean_with_interval
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.systems import candidates, pairs_to_csr
@@ -121,10 +121,7 @@ def encoder_metric_table(values: Mapping[str, Values], *, resamples: int, confid
     """
     rows = []
     for metric, of_users in values.items():
-        value = low = high = None
-        if len(of_users):
-            value = float(of_users.mean())
-            low, high = mean_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
+        value, low, high = mean_with_interval(of_users, seed=seed, resamples=resamples, confidence=confidence)
         rows.append({"metric": metric, "value": value, "low": low, "high": high, "users": len(of_users)})
     schema = {"metric": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64, "users": pl.Int64}
     return pl.DataFrame(rows, schema=schema)

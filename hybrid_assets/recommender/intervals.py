@@ -131,6 +131,15 @@ def mean_interval(values: Values, *, seed: int, resamples: int, confidence: floa
     return float(interval.low), float(interval.high)
 
 
+def mean_with_interval(
+    values: Values, *, seed: int, resamples: int, confidence: float
+) -> tuple[float, float, float] | tuple[None, None, None]:
+    """Mean of (users,) values, and `mean_interval`; None each without a user."""
+    if len(values) == 0:
+        return None, None, None
+    return float(values.mean()), *mean_interval(values, seed=seed, resamples=resamples, confidence=confidence)
+
+
 def _times_drawn(rows: Index, users: int) -> Values:
     """How often each user is in each row: (resamples, users)."""
     cells = rows + users * np.arange(len(rows))[:, None]

@@ -18,8 +18,7 @@ import polars as pl
 
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import rank
-from hybrid_assets.recommender.systems import candidates, relevant_items, system_branches
-from hybrid_assets.recommender.tables import fold_of
+from hybrid_assets.recommender.systems import system_branches, validation_task
 from hybrid_assets.recommender.towers import TowerPair
 
 if TYPE_CHECKING:
@@ -60,13 +59,7 @@ def validation_quality(train: pl.DataFrame, *, k: int, threshold: float) -> Call
     Raises:
         ValueError: no user has a relevant movie in the validation part.
     """
-    pool = candidates(fold_of(train, "fit"))
-    users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
-    if len(users) == 0:
-        raise ValueError(
-            "no user has a relevant movie in the validation part of train, so settings cannot be compared; "
-            "lower evaluation.relevance_threshold"
-        )
+    pool, users, relevant = validation_task(train, threshold)
 
     def quality(pair: TowerPair) -> float:
         lists = rank(system_branches({"model": pair}, pool, "convex"), pool.seen, k).items

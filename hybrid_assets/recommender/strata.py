@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.intervals import mean_interval
+from hybrid_assets.recommender.intervals import mean_with_interval
 from hybrid_assets.recommender.metrics import POPULARITY, Index, popularity_strata
 
 ACTIVITY = ("few", "middle", "many")
@@ -72,12 +72,10 @@ def strata_table(
             some = relevant > 0
             found.append((BY_POPULARITY, name, item_counts[movies == place], "recall", hits[some] / relevant[some]))
         for by, name, counts, metric, values in found:
-            row: dict[str, object] = {"system": system, "by": by, "stratum": name, "metric": metric}
-            row |= {"members": len(counts), "users": len(values)}
+            mean, low, high = mean_with_interval(values, seed=seed, resamples=resamples, confidence=confidence)
+            row: dict[str, object] = {"system": system, "by": by, "stratum": name, "members": len(counts)}
+            row |= {"metric": metric, "value": mean, "low": low, "high": high, "users": len(values)}
             if len(counts):
                 row |= {"fewest": int(counts.min()), "most": int(counts.max())}
-            if len(values):
-                low, high = mean_interval(values, seed=seed, resamples=resamples, confidence=confidence)
-                row |= {"value": float(values.mean()), "low": low, "high": high}
             rows.append(row)
     return pl.DataFrame(rows, schema=SCHEMA)

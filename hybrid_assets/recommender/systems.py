@@ -1,10 +1,10 @@
-"""Systems: a model, an encoder or both, ranked over the users and movies of train.
+"""Systems: models and encoders, one or several, ranked over the users and movies of train.
 
 Belongs here: putting branches, fusion and train ratings together, and the weights' choice on validation.
 Does not: the engine itself (ranking.py), judging the final lists (metrics.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from hybrid_assets.recommender.fusion import Weights, best_alpha, best_weights, 
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
+from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, align, positions
 
 
@@ -63,6 +64,23 @@ def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -
     return evaluated, pairs_to_csr(compact, items[known], len(evaluated))
 
 
+def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, Index, tuple[Index, Index]]:
+    """What is chosen on: the candidates of train without its validation part, and `relevant_items` of that part.
+
+    Raises:
+        ValueError: no user has a relevant movie in the validation part.
+    """
+    pool = candidates(fold_of(train, "fit"))
+    users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
+    if len(users) == 0:
+        raise ValueError(
+            "no user has a relevant movie in the validation part of train, so neither settings nor a fusion's weights "
+            "can be chosen; lower evaluation.relevance_threshold, set alpha for a system of two branches, or take one "
+            "branch"
+        )
+    return pool, users, relevant
+
+
 def system_branches(
     towers: Mapping[str, TowerPair], pool: Candidates, fusion: str, weights: Sequence[float] | None = None
 ) -> list[Branch]:
@@ -108,32 +126,16 @@ def choose_weights(
     Raises:
         ValueError: no user has a relevant movie in the validation part.
     """
-    pool = candidates(train.filter(~pl.col("validation")))
-    users, relevant = relevant_items(train.filter(pl.col("validation")), pool, threshold)
-    if len(users) == 0:
-        raise ValueError(
-            "no user has a relevant movie in the validation part of train, so the fusion's weights cannot be chosen; "
-            "lower evaluation.relevance_threshold, set alpha for a system of two branches, or take one branch"
-        )
-
-    quality = _quality_on_validation(system_branches(towers, pool, fusion), pool, users, relevant, k)
-    weights, tried = best_weights(quality, len(towers)) if fusion == "zscore" else best_alpha(quality)
-    names = list(towers)
-    rows = [dict(zip(names, found, strict=True)) | {"ndcg": value} for found, value in tried]
-    return weights, pl.DataFrame(rows)
-
-
-def _quality_on_validation(
-    branches: list[Branch], pool: Candidates, users: Index, relevant: tuple[Index, Index], k: int
-) -> Callable[[Sequence[Weights]], list[float]]:
-    """Weightings of the branches -> mean NDCG@k of each over the users."""
-
-    lists = rank_each(branches, pool.seen, k)
+    pool, users, relevant = validation_task(train, threshold)
+    lists = rank_each(system_branches(towers, pool, fusion), pool.seen, k)
 
     def quality(weightings: Sequence[Weights]) -> list[float]:
         return [float(ndcg(of_users[users], relevant).mean()) for of_users in lists(weightings)]
 
-    return quality
+    weights, tried = best_weights(quality, len(towers)) if fusion == "zscore" else best_alpha(quality)
+    names = list(towers)
+    rows = [dict(zip(names, found, strict=True)) | {"ndcg": value} for found, value in tried]
+    return weights, pl.DataFrame(rows)
 
 
 def score_table(ranking: Ranking, pool: Candidates) -> pl.DataFrame:

@@ -16,7 +16,11 @@ def no_negative(made: Made) -> str:
 
 
 def not_smaller(made: Made) -> str:
-    return "smaller than before" if made.previous is not None and made.table.height < made.previous.collect().height else ""
+    return (
+        "smaller than before"
+        if made.previous is not None and made.table.height < made.previous.collect().height
+        else ""
+    )
 
 
 CHECKS = (

@@ -125,9 +125,7 @@ def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, torch_of_cuda,
         ("MIG-cc33", "cuda:0", 24),
     ],
 )
-def test_the_gpu_that_steps_run_on_counts_and_no_other(
-    monkeypatch, tmp_path, torch_of_cuda, visible, device, gib
-):
+def test_the_gpu_that_steps_run_on_counts_and_no_other(monkeypatch, tmp_path, torch_of_cuda, visible, device, gib):
     with_driver(monkeypatch, tmp_path, f"#!/bin/sh\nprintf '{TWO_GPUS}'\n")
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
