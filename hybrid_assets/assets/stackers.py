@@ -27,15 +27,31 @@ READS_YEARS: dict[str, Callable[[pl.LazyFrame], str]] = {
     "movies": lambda movies: content_hash(film_years(movies.collect()))
 }
 WHO = "for whom: users of the data, or newcomers, who bring few ratings"
+TREES = (
+    "The learned fusion: boosted trees (LambdaMART, cross-entropy loss) over the branches' scores and what is known of "
+    "user and film,"
+)
+TREE_COLUMNS = {"ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged"}
+GATE = (
+    "The learned gate: how much each branch counts, linear in how active the user, how often rated and how old the "
+    "film is, and how much the branches disagree,"
+)
+GATE_COLUMNS = {
+    "branch": "whose weight",
+    "input": "by what is known; always: whatever is known",
+    "weight": "what 1 deviation of the input adds to the branch's weight",
+    "mean": "of the input over the candidates",
+    "deviation": "of the input over the candidates",
+}
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     """stackers/<system> or gates/<system> for every system that learns, and the candidates that they learn from."""
-    learned = {name: system.fusion for name, system in catalog.systems.items() if system.is_learned}
+    learned = [name for name, system in catalog.systems.items() if system.is_learned]
     drawn = dict.fromkeys(catalog.candidates_of(name) for name in learned)
     return [
         *(_candidates_asset(name, catalog) for name in drawn),
-        *((_gate_asset if fusion == "gated" else _stacker_asset)(name, catalog) for name, fusion in learned.items()),
+        *(_learned_asset(name, catalog) for name in learned),
     ]
 
 
@@ -91,86 +107,48 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     return stacker_candidates
 
 
-def _stacker_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
+def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.learning
-    threshold = catalog.evaluation.relevance_threshold
-    spec = learned_spec(system, threshold)
+    spec = learned_spec(system, catalog.evaluation.relevance_threshold)
+    gated = system.fusion == "gated"
 
     @incremental_asset(
-        key=f"stackers/{name}",
-        group="stackers",
-        version="4",
-        settings=[stacker, system.model_names, system.encoder_names, threshold],
-        libraries=["lightgbm", "numpy"],
-        inputs=_taught_by(name, catalog),
-        kinds=frozenset({"lightgbm"}),
-        tags=system_tags(name, system),
-        description=(
-            f"The learned fusion of {name}: boosted trees (LambdaMART, cross-entropy loss) over its branches' "
-            "scores and what is known of user and film, for candidates whose held-out ratings no branch has seen."
-        ),
-        columns={
-            "who": WHO,
-            "ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged",
-        },
-        lineage={"ranker": _taught_by_columns(name, catalog)},
-    )
-    def ranker(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
-        taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings_of(system, tables))
-        found = learn(spec, taught, step.say)
-        gains = {
-            who: importances(rows["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
-            for (who,), rows in found.group_by("who", maintain_order=True)
-        }
-        return Computed(found, notes={f"importance_{who}": markdown_table(table) for who, table in gains.items()})
-
-    return ranker
-
-
-def _gate_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
-    system = catalog.systems[name]
-    stacker = system.learning
-    threshold = catalog.evaluation.relevance_threshold
-    spec = learned_spec(system, threshold)
-
-    @incremental_asset(
-        key=f"gates/{name}",
+        key=learned_asset(name, system),
         group="stackers",
         version="4",
         settings=[
-            stacker.of_candidates,
-            [system.model_names, system.encoder_names],
-            threshold,
+            stacker.of_candidates if gated else stacker,
+            system.model_names,
+            system.encoder_names,
+            spec.threshold,
         ],
-        libraries=["numpy", "scipy"],
+        libraries=["numpy", "scipy"] if gated else ["lightgbm", "numpy"],
         inputs=_taught_by(name, catalog),
+        kinds=frozenset() if gated else frozenset({"lightgbm"}),
         tags=system_tags(name, system),
-        description=(
-            f"The learned gate of {name}: how much each branch counts, linear in how active the user, how often rated "
-            "and how old the film is, and how much the branches disagree, for candidates whose held-out ratings no "
-            "branch has seen."
-        ),
-        columns={
-            "who": WHO,
-            "branch": "whose weight",
-            "input": "by what is known; always: whatever is known",
-            "weight": "what 1 deviation of the input adds to the branch's weight",
-            "mean": "of the input over the candidates",
-            "deviation": "of the input over the candidates",
-        },
-        lineage={"weight": _taught_by_columns(name, catalog)},
+        description=f"{GATE if gated else TREES} for candidates whose held-out ratings no branch has seen.",
+        columns={"who": WHO} | (GATE_COLUMNS if gated else TREE_COLUMNS),
+        lineage={"weight" if gated else "ranker": _taught_by_columns(name, catalog)},
     )
-    def gate(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
+    def learned(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
         taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings_of(system, tables))
         found = learn(spec, taught, step.say)
         shown = {
-            str(who): rows.pivot("input", index="branch", values="weight")
+            f"{'gate' if gated else 'importance'}_{who}": markdown_table(_weights(rows) if gated else _gains(rows))
             for (who,), rows in found.group_by("who", maintain_order=True)
         }
-        return Computed(found, notes={f"gate_{who}": markdown_table(table) for who, table in shown.items()})
+        return Computed(found, notes=shown)
 
-    return gate
+    return learned
+
+
+def _weights(gate: pl.DataFrame) -> pl.DataFrame:
+    return gate.pivot("input", index="branch", values="weight")
+
+
+def _gains(rankers: pl.DataFrame) -> pl.DataFrame:
+    return importances(rankers["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
 
 
 def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:

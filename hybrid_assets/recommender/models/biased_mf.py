@@ -5,7 +5,7 @@ Belongs here: calling Cornac and reading its factors. Does not: other factorisat
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
+from hybrid_assets.recommender.models.interactions import Ratings, cornac_dataset, first_appearance
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -39,14 +39,11 @@ def biased_mf(
     Raises:
         ValueError: there is no rating, a rating is not finite, or a vector is not (the descent diverged).
     """
-    from cornac.data import Dataset
     from cornac.models import MF
 
-    check_ratings(ratings)
-    triples = list(zip(user_ids.tolist(), item_ids.tolist(), ratings.tolist(), strict=True))
     model = MF(
         k=factors, max_iter=epochs, learning_rate=learning_rate, lambda_reg=regularisation, num_threads=1, seed=seed
-    ).fit(Dataset.from_uir(triples, seed=seed))
+    ).fit(cornac_dataset(user_ids, item_ids, ratings, seed))
     user_bias, item_bias = model.u_biases[:, None] + model.global_mean, model.i_biases[:, None]
     return TowerPair(
         first_appearance(user_ids),

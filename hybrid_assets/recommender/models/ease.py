@@ -87,11 +87,23 @@ def regularised_inverse(gram: npt.NDArray[Real], regularisation: float) -> npt.N
 
 def by_items(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:
     """User vectors X and item vectors the columns of B: (users, items) and (items, items)."""
-    inverse = regularised_inverse(weights.T @ weights, regularisation)
-    # row j of the product below is column j of I - P diag(P)^-1, as P is symmetric
-    towers = -inverse / np.diag(inverse)[:, None]
-    np.fill_diagonal(towers, 0.0)
-    return weights, towers
+    return weights, columns_of_b(weights.T @ weights, regularisation)
+
+
+def columns_of_b(gram: npt.NDArray[Real], regularisation: float) -> npt.NDArray[Real]:
+    """The columns of B = I - P diag(P)^-1 as rows, P = (G + l I)^-1: (n, n), 0 on the diagonal.
+
+    Args:
+        gram: G, (n, n).
+        regularisation: l, above 0.
+
+    Raises:
+        ValueError: l is lost in the rounding of G.
+    """
+    inverse = regularised_inverse(gram, regularisation)
+    columns: npt.NDArray[Real] = -inverse / np.diag(inverse)[:, None]  # P is symmetric
+    np.fill_diagonal(columns, 0.0)
+    return columns
 
 
 def by_users(weights: Matrix, regularisation: float) -> tuple[Matrix, Matrix]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hybrid_assets.recommender.towers import Ids, positions
 
 if TYPE_CHECKING:
+    from cornac.data import Dataset
     from scipy.sparse import csr_matrix
 
 Ratings = npt.NDArray[np.float32]
@@ -51,6 +52,18 @@ def check_ratings(ratings: Ratings) -> None:
         raise ValueError("a model needs at least one rating, found none; check the train part")
     if not np.isfinite(ratings).all():
         raise ValueError("a model needs finite ratings, found NaN or infinity; check the ratings table")
+
+
+def cornac_dataset(user_ids: Ids, item_ids: Ids, ratings: Ratings, seed: int) -> "Dataset":
+    """The ratings as Cornac's models take them, users and items in order of first appearance.
+
+    Raises:
+        ValueError: there is no rating, or one is not finite.
+    """
+    from cornac.data import Dataset
+
+    check_ratings(ratings)
+    return Dataset.from_uir(list(zip(user_ids.tolist(), item_ids.tolist(), ratings.tolist(), strict=True)), seed=seed)
 
 
 def interactions(

@@ -5,7 +5,7 @@ Belongs here: calling Cornac and reading its factors. Does not: other factorisat
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings, check_ratings
+from hybrid_assets.recommender.models.interactions import Ratings, cornac_dataset, first_appearance
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -41,16 +41,10 @@ def pmf(
     Raises:
         ValueError: there is no rating, a rating is not finite, or a vector is not (the descent diverged).
     """
-    from cornac.data import Dataset
     from cornac.models import PMF
 
-    check_ratings(ratings)
-    triples = list(zip(user_ids.tolist(), item_ids.tolist(), ratings.tolist(), strict=True))
-    train = Dataset.from_uir(triples, seed=seed)
     model = PMF(k=factors, max_iter=epochs, learning_rate=learning_rate, lambda_reg=regularisation, seed=seed).fit(
-        train
+        cornac_dataset(user_ids, item_ids, ratings, seed)
     )
-    users = np.array(list(train.uid_map), dtype=np.int64)
-    items = np.array(list(train.iid_map), dtype=np.int64)
-    user_vectors, item_vectors = model.U.astype(np.float32), model.V.astype(np.float32)
-    return TowerPair(users, user_vectors, items, item_vectors)
+    users, items = first_appearance(user_ids), first_appearance(item_ids)
+    return TowerPair(users, model.U.astype(np.float32), items, model.V.astype(np.float32))

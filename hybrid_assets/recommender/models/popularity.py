@@ -6,7 +6,7 @@ Belongs here: counting likes. Does not: anything personal.
 import numpy as np
 
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
-from hybrid_assets.recommender.towers import Ids, TowerPair
+from hybrid_assets.recommender.towers import Ids, TowerPair, positions
 
 
 def most_popular(user_ids: Ids, item_ids: Ids, ratings: Ratings, *, threshold: float) -> TowerPair:
@@ -25,7 +25,6 @@ def most_popular(user_ids: Ids, item_ids: Ids, ratings: Ratings, *, threshold: f
     """
     check_ratings(ratings)
     users, items = first_appearance(user_ids), first_appearance(item_ids)
-    liked, counts = np.unique(item_ids[ratings >= threshold], return_counts=True)
-    count_of = dict(zip(liked.tolist(), counts.tolist(), strict=True))
-    vectors = np.array([[count_of.get(item, 0)] for item in items.tolist()], dtype=np.float32)
-    return TowerPair(users, np.ones((len(users), 1), dtype=np.float32), items, vectors)
+    counts = np.bincount(positions(items, item_ids[ratings >= threshold]), minlength=len(items))
+    ones = np.ones((len(users), 1), dtype=np.float32)
+    return TowerPair(users, ones, items, counts[:, None].astype(np.float32))

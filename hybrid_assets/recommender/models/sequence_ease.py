@@ -6,7 +6,7 @@ Belongs here: that closed form. Does not: EASE without an order (ease.py), model
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.models.ease import LARGEST_SIDE, regularised_inverse
+from hybrid_assets.recommender.models.ease import LARGEST_SIDE, columns_of_b
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance, rating_weights
 from hybrid_assets.recommender.models.sequences import Index
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
@@ -68,14 +68,10 @@ def sequence_ease(
     order = order[place[order] >= 0]
     when = _places(row[order], timestamps[order])
     gram = _gram(row[order], place[order], weights[order], when, len(kept), decay)
-    inverse = regularised_inverse(gram, regularisation)
-    # row j of the product below is column j of I - P diag(P)^-1, as P is symmetric
-    towers = -inverse / np.diag(inverse)[:, None]
-    np.fill_diagonal(towers, 0.0)
     user_vectors = np.zeros((len(users), len(kept)), dtype=np.float32)
     user_vectors[row[order], place[order]] = weights[order]
     item_vectors = np.zeros((len(items), len(kept)), dtype=np.float32)
-    item_vectors[kept] = towers
+    item_vectors[kept] = columns_of_b(gram, regularisation)
     return TowerPair(users, user_vectors, items, item_vectors)
 
 
