@@ -20,7 +20,6 @@ from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
 from hybrid_assets.environment import project_folder, raw_cache
-from hybrid_assets.recommender.fold_in import UserOf
 from hybrid_assets.recommender.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
@@ -29,6 +28,7 @@ from hybrid_assets.recommender.learned_newcomers import (
 )
 from hybrid_assets.recommender.learned_systems import learn, learned_fusion
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models
+from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.stacking import LearnedFusion

@@ -455,7 +455,7 @@ def lineage(
     """
     catalog = _catalog(dataset)
     store = table_store(catalog)
-    if not store.exists(dg.AssetKey(asset.split("/"))):
+    if not store.exists(dg.AssetKey.from_user_string(asset)):
         names = [key.to_user_string() for key in recipes_of(build_definitions(catalog).assets)]
         queries.known(asset, names, "asset")
     stamps = {name: asdict(stamp) for name, stamp in queries.lineage(store, asset).items()}

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.factors import model_specs
-from hybrid_assets.assets.scores import chosen_weights, explained_ranks, reordering
+from hybrid_assets.assets.scores import explained_ranks, reordering, stored_weights
 from hybrid_assets.assets.stackers import learned_asset, learned_spec
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
@@ -35,9 +35,9 @@ from hybrid_assets.queries import (
     table,
     titles_of,
 )
-from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.learned_systems import learned_system
 from hybrid_assets.recommender.models.algorithms import fold_in_models
+from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end, newcomer_system, reordered
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
@@ -131,7 +131,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
             embeddings,
             candidates(train).item_ids,
             fusion=settings.fusion,
-            weights=_weights(store, system, settings),
+            weights=stored_weights(store, system, settings),
             threshold=threshold,
         )
     if settings.rerank:
@@ -170,16 +170,6 @@ def _check_one_run(store: TableStore, catalog: Catalog, recipes: Mapping[dg.Asse
             f"{catalog.command_for(system)}",
             allow_retries=False,
         )
-
-
-def _weights(store: TableStore, system: str, settings: SystemSettings) -> tuple[float, ...] | None:
-    numbers = {}
-    if settings.weighs_branches:
-        key = dg.AssetKey(["scores", system])
-        store.scan(key)  # says how to build it, where it is not there
-        stamp = store.stamp(key)
-        numbers = dict(stamp.numbers) if stamp else {}
-    return chosen_weights(settings, numbers)
 
 
 def newcomer_recommendations(

@@ -80,7 +80,7 @@ def table(store: TableStore, key: str) -> pl.LazyFrame:
     Raises:
         dagster.Failure: there is none, or it is damaged.
     """
-    asset = dg.AssetKey(key.split("/"))
+    asset = dg.AssetKey.from_user_string(key)
     lazily = store.scan(asset)
     store.verify(asset)
     return lazily
@@ -93,7 +93,7 @@ def check_made(store: TableStore, catalog: Catalog, system: str, assets: Sequenc
         dagster.Failure: one is not; the message holds the command that makes it, as `run` leaves some systems out.
     """
     for asset in assets:
-        if not store.exists(dg.AssetKey(asset.split("/"))):
+        if not store.exists(dg.AssetKey.from_user_string(asset)):
             raise dg.Failure(
                 f"{asset} has not been materialized. Build it: {catalog.command_for(system)}", allow_retries=False
             )
@@ -199,7 +199,7 @@ def stale_reason(
 
     What `as_they_lie` names is not asked about, where others are made from it either.
     """
-    keys, apart = ([dg.AssetKey(name.split("/")) for name in names] for names in (assets, as_they_lie))
+    keys, apart = ([dg.AssetKey.from_user_string(name) for name in names] for names in (assets, as_they_lie))
     gone = [key.path[-1] for key in keys if key not in recipes]
     if gone:
         return f"{', '.join(gone)} is not in the catalog any more"
@@ -343,7 +343,7 @@ def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     Raises:
         dagster.Failure: the asset has no table.
     """
-    key = dg.AssetKey(asset.split("/"))
+    key = dg.AssetKey.from_user_string(asset)
     store.scan(key)  # says how to build it, where it is not there
     return store.lineage(key)
 

@@ -67,7 +67,7 @@ class Graph:
         return {asset for asset, computed in self.run(selection).items() if computed}
 
     def table(self, key: str) -> pl.DataFrame:
-        return self.store.scan(dg.AssetKey(key.split("/"))).collect()
+        return self.store.scan(dg.AssetKey.from_user_string(key)).collect()
 
 
 def quick_catalog(folder: Path) -> Catalog:

@@ -44,7 +44,7 @@ def catalog(tmp_path, monkeypatch) -> Catalog:
 
 def put(store: TableStore, key: str, table: pl.DataFrame) -> None:
     stamp = Stamp(asset=key, code_version="1", inputs={}, data_version=content_hash(table), numbers={}, notes={})
-    context = dg.build_output_context(asset_key=dg.AssetKey(key.split("/")))
+    context = dg.build_output_context(asset_key=dg.AssetKey.from_user_string(key))
     store.handle_output(context, StampedTable(table, stamp))
 
 

@@ -39,8 +39,8 @@ from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.tuning import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
-    Recipe,
     TuningData,
+    TuningSpec,
     Validation,
     add_adapter,
     load_tuned,
@@ -50,7 +50,7 @@ from hybrid_assets.recommender.tuning import (
 
 KEY = dg.AssetKey(["scores", "mf_only"])
 TEXTS = ["Heat Action Crime", "Alien Horror"]
-RECIPE = Recipe("lora", "multiple_negatives", epochs=1, batch_size=2, learning_rate=1e-3)
+RECIPE = TuningSpec("lora", "multiple_negatives", epochs=1, batch_size=2, learning_rate=1e-3)
 # a refusal reads a header, it does not wait for memory
 SECONDS, MEBIBYTES = 10, 500
 

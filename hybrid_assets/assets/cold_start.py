@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.factors import model_specs, of_account
-from hybrid_assets.assets.scores import chosen_weights
+from hybrid_assets.assets.scores import stored_weights
 from hybrid_assets.assets.stackers import READS_YEARS, learned_spec
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
@@ -19,16 +19,16 @@ from hybrid_assets.recommender.cold_start import (
     cold_candidates,
     cold_split,
     cold_towers,
-    drawn_ids,
     item_cold,
     user_cold,
     with_intervals,
 )
-from hybrid_assets.recommender.fold_in import CannotFoldIn
 from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.learned_systems import learn_for_newcomers, learned_system, with_texts
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
+from hybrid_assets.recommender.models.fold_in import CannotFoldIn
 from hybrid_assets.recommender.newcomers import newcomer_system
+from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors
@@ -175,8 +175,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 step.say(f"{name}: learning from those who are not held out")
                 fusion = _Learned(learn_for_newcomers(spec, taught, tell, max(settings.known), step.say), films())
             elif not missing:
-                stamp = step.store.stamp(dg.AssetKey(["scores", name])) if system.weighs_branches else None
-                fusion = chosen_weights(system, stamp.numbers if stamp else {})
+                fusion = stored_weights(step.store, name, system)
             rows += _movie_rows(name, system, held, fusion, missing)
             rows += _people_rows(name, system, held, fusion, missing)
         kinds = {name: catalog.kind_of(system) for name, system in systems.items()}

@@ -107,7 +107,7 @@ def _embedding_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> 
                 encoder = load_encoder(spec, folder, device=step.device, backend=settings.backend)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
-                    learnt = step.store.get_folder(dg.AssetKey(tuned_key(name, tuning).split("/")), Path(scratch))
+                    learnt = step.store.get_folder(dg.AssetKey.from_user_string(tuned_key(name, tuning)), Path(scratch))
                     encoder = load_tuned(spec, folder, learnt, tuning.method, device=step.device)
             return encode(
                 encoder,

@@ -10,6 +10,7 @@ from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_as
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
 from hybrid_assets.recommender.learned_systems import content_towers, learned_fusion
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
@@ -173,6 +174,12 @@ def chosen_weights(system: SystemSettings, numbers: Mapping[str, float | int | s
         alpha = float(numbers["alpha"]) if system.alpha is None else system.alpha
         return alpha, 1.0 - alpha
     return tuple(float(numbers[name]) for name in _weight_names(system))
+
+
+def stored_weights(store: TableStore, name: str, system: SystemSettings) -> tuple[float, ...] | None:
+    """`chosen_weights` of a system whose lists are in storage, where validation chose them."""
+    stamp = store.stamp(dg.AssetKey(["scores", name])) if system.weighs_branches else None
+    return chosen_weights(system, stamp.numbers if stamp else {})
 
 
 def _weight_names(system: SystemSettings) -> list[str]:

@@ -11,14 +11,17 @@ import polars as pl
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.encoder_settings import EncoderSettings, TuningSettings
 from hybrid_assets.environment import checkpoints_folder
+from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.recommender.contrastive_pairs import cold_movies, contrastive_pairs, leaked_pairs
+from hybrid_assets.recommender.contrastive_pairs import cold_movies, contrastive_pairs
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, NotFetchedYet, base_fingerprint, weights_folder
 from hybrid_assets.recommender.tables import fold_of, model_towers
-from hybrid_assets.recommender.tuning import Progress, Recipe, training_memory_gib, tune
+from hybrid_assets.recommender.towers import Ids
+from hybrid_assets.recommender.tuning import TuningProgress, TuningSpec, training_memory_gib, tune
 from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
+from hybrid_assets.recommender.validity import leaked
 from hybrid_assets.reporting.plots import training_plot
 
 # Tokens of a text for the estimate of memory, where the catalog sets no limit.
@@ -79,6 +82,9 @@ def gpu_need(name: str, catalog: Catalog) -> GpuNeed | None:
 def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
     settings, liked = catalog.pairs, catalog.evaluation.relevance_threshold
 
+    def cold_of(movies: pl.DataFrame) -> Ids:
+        return cold_movies(movies["movie_id"].to_numpy(), settings.cold_share, settings.seed)
+
     @incremental_asset(
         key="contrastive_pairs",
         group="tuning",
@@ -99,11 +105,18 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "other_id": [("train_ratings", "movie_id")],
             "label": [("train_ratings", "rating")],
         },
+        checks=[
+            Check(
+                "no_leaked_pairs",
+                "No pair knows a held-out rating, or a movie that encoders are judged by.",
+                lambda made: leaked(made.table, made.given("train_ratings"), cold_of(made.given("movies"))),
+            )
+        ],
     )
     def pairs(step: Step, movies: pl.LazyFrame, train_ratings: pl.LazyFrame) -> Computed:
         """Pairs of movies that fine-tuned encoders learn from: of train without its validation part, seeded."""
         train = train_ratings.collect()
-        cold = cold_movies(movies.collect()["movie_id"].to_numpy(), settings.cold_share, settings.seed)
+        cold = cold_of(movies.collect())
         learnt = fold_of(train, "fit").filter(~pl.col("movie_id").is_in(cold.tolist()))
         table = contrastive_pairs(
             learnt,
@@ -113,11 +126,6 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
             most=settings.most,
             seed=settings.seed,
         )
-        leaked = leaked_pairs(table, train, cold)
-        if leaked.height:
-            raise ValueError(
-                f"{leaked.height} pairs know held-out ratings or cold movies, the first {leaked.row(0, named=True)}"
-            )
         of_user = table.filter(pl.col("reading") == "notebook").group_by("user_id").len()["len"]
         return Computed(
             table,
@@ -126,7 +134,6 @@ def _pairs_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 "pairs": int(of_user.sum()),
                 "mean_pairs_of_a_user": round(float(of_user.to_numpy().mean()), 2),
                 "negatives": table.filter(pl.col("label") == 0).height,
-                "leaked_pairs": leaked.height,
                 "cold_movies": len(cold),
             },
         )
@@ -183,7 +190,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         factors: pl.LazyFrame | None = None,
     ) -> Computed:
         documents, train = movie_documents.collect(), train_ratings.collect()
-        recipe = Recipe(**tuning.model_dump(exclude={"align_with"}))
+        recipe = TuningSpec(**tuning.model_dump(exclude={"align_with"}))
         folder = weights_folder(spec.weights, spec.revision)
         if need:
             estimate = training_memory_gib(spec, folder, recipe, spec.max_length or TOKENS)
@@ -193,7 +200,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
         shutil.rmtree(result, ignore_errors=True)
         now_and_then = step.now_and_then()
 
-        def show(moment: Progress) -> None:
+        def show(moment: TuningProgress) -> None:
             loss = "" if math.isnan(moment.loss) else f"loss {moment.loss:.3f}, "  # not known in the first steps
             now_and_then(
                 f"step {moment.step:,} of {moment.steps:,}, {loss}"

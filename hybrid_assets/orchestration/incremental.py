@@ -176,8 +176,8 @@ def incremental_asset(
         description: in place of the function's docstring.
     """
     named = dict(inputs) if isinstance(inputs, Mapping) else {name: name for name in inputs}
-    upstream = {name: dg.AssetKey(path.split("/")) for name, path in named.items()}
-    asset_key = dg.AssetKey(key.split("/"))
+    upstream = {name: dg.AssetKey.from_user_string(path) for name, path in named.items()}
+    asset_key = dg.AssetKey.from_user_string(key)
     versions = {name: library_version(name) for name in libraries}
     recipe = Recipe(
         key=asset_key,
@@ -193,7 +193,7 @@ def incremental_asset(
         names_files=names_files,
     )
     dependencies = {
-        column: [dg.TableColumnDep(dg.AssetKey(path.split("/")), source) for path, source in sources]
+        column: [dg.TableColumnDep(dg.AssetKey.from_user_string(path), source) for path, source in sources]
         for column, sources in (lineage or {}).items()
     }
 
@@ -252,8 +252,9 @@ def incremental_asset(
             store: TableStore,
             stamp: Stamp,
             tables: Mapping[str, pl.LazyFrame | None],
+            computed: bool = False,
         ) -> Iterator[Any]:
-            context.log.info("unchanged, nothing computed")
+            context.log.info("unchanged" if computed else "unchanged, nothing computed")
             # what was found when the table was made; a check that is newer than the table looks at it now
             newer = [check for check in checks if check.name not in stamp.checked]
             kept: dict[str, Any] = {}
@@ -313,7 +314,7 @@ def incremental_asset(
                 checked=problems,
             )
             if last and not forced and replace(stamp, checked={}) == replace(last, checked={}):
-                yield from unchanged(context, store, last, tables)
+                yield from unchanged(context, store, last, tables, computed=True)
                 return
             yield dg.MaterializeResult(
                 value=StampedTable(computed.table, stamp),

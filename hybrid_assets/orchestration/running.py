@@ -57,7 +57,7 @@ def run_in_process(
         definitions: the code location.
         home: Dagster's home; created, with the project's settings, when missing.
         selection: what to bring up to date.
-        force: encoders whose own assets are computed although nothing changed.
+        force: encoders and models; the assets tagged with one of them are computed although nothing changed.
 
     Raises:
         dagster.Failure: the home cannot be made, or Dagster's records cannot be opened, or not be written any more; the

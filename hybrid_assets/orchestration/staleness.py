@@ -201,7 +201,7 @@ def outdated(
     stamps = functools.cache(store.stamp)
 
     def lies_outside(name: str) -> bool:
-        source = recipes.get(dg.AssetKey(name.split("/")))
+        source = recipes.get(dg.AssetKey.from_user_string(name))
         return source is None or source.look is not None
 
     @functools.cache

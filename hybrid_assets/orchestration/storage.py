@@ -295,7 +295,7 @@ class TableStore(dg.ConfigurableIOManager):
         waiting = [key.to_user_string()]
         while waiting:
             name = waiting.pop(0)
-            stamp = self.stamp(dg.AssetKey(name.split("/"))) if name not in stamps else None
+            stamp = self.stamp(dg.AssetKey.from_user_string(name)) if name not in stamps else None
             if stamp is not None:
                 stamps[name] = stamp
                 waiting += stamp.inputs

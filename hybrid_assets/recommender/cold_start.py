@@ -21,6 +21,7 @@ from hybrid_assets.recommender.metrics import Values, ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
 from hybrid_assets.recommender.profiles import Reading
 from hybrid_assets.recommender.ranking import Branch, Index, rank
+from hybrid_assets.recommender.split import draws_of
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
@@ -45,20 +46,6 @@ class ColdSplit:
     movies: Ids
     of_movies: pl.DataFrame
     of_users: pl.DataFrame
-
-
-def drawn_ids(ids: Ids, share: float, seed: int) -> Ids:
-    """About `share` of the ids. Each id's draw has a seed of its own: a new one does not change which others are in.
-
-    With the same seed, a smaller share is a part of a larger one.
-    """
-    drawn = np.array([draws_of(int(one), seed).random() for one in ids])
-    return ids[drawn < share]
-
-
-def draws_of(one: int, seed: int) -> np.random.Generator:
-    """The draws of one user or movie, by a seed and its id of 64 bits, which may be negative."""
-    return np.random.default_rng([seed, one % 2**64])
 
 
 def cold_split(train: pl.DataFrame, test: pl.DataFrame, *, users: Ids, movies: Ids, seed: int) -> ColdSplit:

@@ -9,11 +9,11 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.cold_start import drawn_ids, draws_of
+from hybrid_assets.recommender.split import drawn_ids, draws_of
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids
 
-Reading = Literal["notebook", "text"]
+PairReading = Literal["notebook", "text"]
 PAIR_SCHEMA = {
     "reading": pl.String,
     "user_id": pl.Int64,
@@ -66,7 +66,7 @@ def contrastive_pairs(
     # nothing is drawn of a user none of whose pairs is kept
     owners = np.unique(np.searchsorted(ends, kept, side="right"))
     first = dict(zip(counts["user_id"][owners].to_list(), (ends - drawn)[owners].tolist(), strict=True))
-    readings: dict[Reading, list[pl.DataFrame]] = {"notebook": [], "text": []}
+    readings: dict[PairReading, list[pl.DataFrame]] = {"notebook": [], "text": []}
     for (user,), rows in ratings.filter(pl.col("user_id").is_in(list(first))).group_by("user_id", maintain_order=True):
         rated, stars = rows["movie_id"].to_numpy(), rows["rating"].to_numpy()
         generator = draws_of(int(user), seed)

@@ -291,7 +291,7 @@ def encode(
                 convert_to_tensor=True,
                 show_progress_bar=False,
             )
-        except (torch.OutOfMemoryError, RuntimeError) as error:
+        except RuntimeError as error:
             if batch_size == 1 or not _out_of_memory(error):
                 raise
             batch_size //= 2

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.cold_start import ColdSplit, cold_split, drawn_ids
-from hybrid_assets.recommender.fold_in import UserOf
+from hybrid_assets.recommender.cold_start import ColdSplit, cold_split
+from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem, arrive
 from hybrid_assets.recommender.ranking import Ranking
+from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.recommender.stacking import LearnedFusion, examples, learned_ranking, with_contents
 from hybrid_assets.recommender.stacking_context import Films
 from hybrid_assets.recommender.stacking_features import Aligned, Known, centred

@@ -15,7 +15,6 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit
-from hybrid_assets.recommender.fold_in import FOLD_INS
 from hybrid_assets.recommender.gate import gated_fusion, train_gate
 from hybrid_assets.recommender.learned_newcomers import (
     Embeddings,
@@ -26,6 +25,7 @@ from hybrid_assets.recommender.learned_newcomers import (
     with_newcomer_contents,
 )
 from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
+from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem
 from hybrid_assets.recommender.stacking import (
     LearnedFusion,

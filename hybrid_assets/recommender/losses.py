@@ -1,7 +1,7 @@
 """Losses for fine-tuning an encoder, by the name under which the catalog knows them.
 
-Belongs here: what a batch of texts is pushed towards, with its source. Does not: the training loop (tuning.py), which
-pairs there are (contrastive_pairs.py). Imports torch at once: only tuning.py, when it trains, imports this file.
+Belongs here: what a batch of texts is pushed towards, with its source. Does not: the training loop (trainer.py), which
+pairs there are (contrastive_pairs.py). Imports torch at once: only trainer.py imports this file.
 """
 
 from collections.abc import Callable, Iterable

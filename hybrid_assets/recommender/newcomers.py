@@ -1,7 +1,7 @@
 """Lists for people who are not in the ratings: their vectors folded in, the rest of a system as it is.
 
 Belongs here: putting fold-ins, profiles and a system's branches together. Does not: a model's own fold-in
-(fold_in.py), learned fusions (learned_newcomers.py), files and titles.
+(models/fold_in.py), learned fusions (learned_newcomers.py), files and titles.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,13 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.fold_in import UserOf
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.models.interactions import first_appearance
+from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.profiles import Reading
 from hybrid_assets.recommender.ranking import Ranking, rank
 from hybrid_assets.recommender.systems import Candidates, pairs_to_csr, system_branches
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, first_appearance, positions
 
 NOBODY = np.empty(0, dtype=np.int64)
 

@@ -1,6 +1,6 @@
 """Dividing ratings into train, validation and test.
 
-Belongs here: which row goes where. Does not: what is trained or measured on it.
+Belongs here: which row goes where, and who is held out. Does not: what is trained or measured on it.
 """
 
 from functools import cache
@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+
+from hybrid_assets.recommender.towers import Ids
 
 Rows = npt.NDArray[np.int64]
 Kind = Literal["random", "leave_last_out", "temporal", "user_folds"]
@@ -152,3 +154,17 @@ def _split_users(
         held_out.append(of_user[second])
     nothing = np.empty(0, dtype=np.int64)
     return np.concatenate([nothing, *kept]), np.concatenate([nothing, *held_out])
+
+
+def drawn_ids(ids: Ids, share: float, seed: int) -> Ids:
+    """About `share` of the ids. Each id's draw has a seed of its own: a new one does not change which others are in.
+
+    With the same seed, a smaller share is a part of a larger one.
+    """
+    drawn = np.array([draws_of(int(one), seed).random() for one in ids])
+    return ids[drawn < share]
+
+
+def draws_of(one: int, seed: int) -> np.random.Generator:
+    """The draws of one user or movie, by a seed and its id of 64 bits, which may be negative."""
+    return np.random.default_rng([seed, one % 2**64])

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.systems import Candidates
-from hybrid_assets.recommender.towers import Ids, positions
+from hybrid_assets.recommender.towers import Ids, first_appearance, positions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

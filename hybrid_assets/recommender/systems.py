@@ -13,10 +13,9 @@ import polars as pl
 
 from hybrid_assets.recommender.fusion import Weights, best_alpha, best_weights, normalisations
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.models.interactions import first_appearance
 from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
 from hybrid_assets.recommender.tables import fold_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, align, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, align, first_appearance, positions
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,12 @@ class TowerPair:
             )
 
 
+def first_appearance(ids: Ids) -> Ids:
+    """Unique ids in the order in which they first occur: the index order of users and items."""
+    unique, first = np.unique(ids, return_index=True)
+    return unique[np.argsort(first)]
+
+
 def positions(ids: Ids, wanted: Ids) -> Ids:
     """Index in the unique `ids` of each wanted id, -1 where it is not there."""
     return finder(ids)(wanted)

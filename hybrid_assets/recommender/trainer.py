@@ -1,6 +1,6 @@
 """The training loop: sentence-transformers' trainer, with checkpoints from which a killed run goes on exactly.
 
-Belongs here: examples, batches, evaluation and resuming. Does not: recipes and files (tuning.py), losses (losses.py).
+Belongs here: examples, batches, evaluation and resuming. Does not: settings and files (tuning.py), losses (losses.py).
 Imports torch at once: only tuning.py, when it trains, imports this file.
 """
 
@@ -9,6 +9,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -30,9 +31,9 @@ from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.tuning import (
     ADAPTER_FILE,
     History,
-    Progress,
-    Recipe,
     TuningData,
+    TuningProgress,
+    TuningSpec,
     Validation,
     restore_adapter,
     validation_recall,
@@ -50,10 +51,10 @@ def train(
     encoder: SentenceTransformer,
     spec: EncoderSpec,
     data: TuningData,
-    recipe: Recipe,
+    recipe: TuningSpec,
     validation: Validation | None,
     checkpoints: Path,
-    on_progress: Callable[[Progress], None] | None,
+    on_progress: Callable[[TuningProgress], None] | None,
     say: Callable[[str], None] | None,
 ) -> History:
     """Train `encoder` in place; see `tuning.tune`."""
@@ -168,12 +169,11 @@ class LengthSortedBatches(DefaultBatchSampler):
     Args:
         lengths: (examples,) tokens of each example's longest text, to which its batch is padded.
         batch_size: examples of a batch.
-        drop_last: whether a last batch that is not full is left out.
         seed: of the order, which is another one in every epoch.
     """
 
-    def __init__(self, lengths: Index, batch_size: int, drop_last: bool, seed: int) -> None:
-        super().__init__(SequentialSampler(lengths), batch_size=batch_size, drop_last=drop_last)
+    def __init__(self, lengths: Index, batch_size: int, seed: int) -> None:
+        super().__init__(SequentialSampler(lengths), batch_size=batch_size, drop_last=False)
         self.lengths = lengths
         self.seed = seed
 
@@ -211,7 +211,7 @@ class _Trainer(SentenceTransformerTrainer):
         cut = {"truncation": True, "max_length": self.model.max_seq_length}
         columns = [list(dataset[name]) for name in dataset.column_names if name != "label"]
         counts = [[len(tokens) for tokens in self.model.tokenizer(texts, **cut)["input_ids"]] for texts in columns]
-        return LengthSortedBatches(np.max(counts, axis=0), batch_size, drop_last, seed)
+        return LengthSortedBatches(np.max(counts, axis=0), batch_size, seed)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         if (Path(checkpoint_path) / ADAPTER_FILE).exists():
@@ -242,7 +242,7 @@ class _Watch(TrainerCallback):
     def __init__(
         self,
         batch_size: int,
-        on_progress: Callable[[Progress], None] | None,
+        on_progress: Callable[[TuningProgress], None] | None,
         say: Callable[[str], None] | None,
     ) -> None:
         self.batch_size = batch_size
@@ -264,7 +264,9 @@ class _Watch(TrainerCallback):
         if self.on_progress:
             rate = (state.global_step - self.first_step) / max(now - self.started, 1e-9)
             left = (state.max_steps - state.global_step) / max(rate, 1e-9)
-            self.on_progress(Progress(state.global_step, state.max_steps, self.loss, rate * self.batch_size, left))
+            self.on_progress(
+                TuningProgress(state.global_step, state.max_steps, self.loss, rate * self.batch_size, left)
+            )
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         self.loss = (logs or {}).get("loss", self.loss)
@@ -277,7 +279,7 @@ class _Watch(TrainerCallback):
             self.say(f"step {state.global_step}: recall on validation {recall:.4f}")
 
 
-def _examples(data: TuningData, recipe: Recipe, prompt: str) -> Dataset:
+def _examples(data: TuningData, recipe: TuningSpec, prompt: str) -> Dataset:
     def texts(movies: Any) -> list[str]:
         return [prompt + data.documents[movie] for movie in movies]
 
@@ -298,7 +300,7 @@ def _examples(data: TuningData, recipe: Recipe, prompt: str) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, recipe: Recipe) -> torch.nn.Module:
+def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, recipe: TuningSpec) -> torch.nn.Module:
     movies = len(data.documents)
     if recipe.loss == "co_like":
         positive = data.labels == 1
@@ -324,15 +326,14 @@ def _logged(log: list[dict[str, float]], name: str) -> tuple[tuple[int, float], 
     return tuple((int(entry["step"]), entry[name]) for entry in log if name in entry)
 
 
-class _quiet:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """The library's loggers say nothing below an error while it trains."""
-
-    def __enter__(self) -> None:
-        self.loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "datasets")]
-        self.levels = [logger.level for logger in self.loggers]
-        for logger in self.loggers:
-            logger.setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        for logger, level in zip(self.loggers, self.levels, strict=True):
-            logger.setLevel(level)
+    levels = {name: logging.getLogger(name).level for name in ("sentence_transformers", "transformers", "datasets")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,8 +1,8 @@
 """Fine-tuning an encoder on co-liked movies: what goes in, what comes out, and the check that it took effect.
 
-Belongs here: recipes, examples, saving and loading what was learnt. Does not: the training loop (trainer.py), the
-losses (losses.py), which pairs there are (contrastive_pairs.py). Needs torch, transformers, peft, bitsandbytes and
-sentence-transformers only inside its functions.
+Belongs here: settings and data of a training, saving and loading what was learnt. Does not: the training loop
+(trainer.py), the losses (losses.py), which pairs there are (contrastive_pairs.py). Needs torch, transformers, peft,
+bitsandbytes and sentence-transformers only inside its functions.
 """
 
 import gc
@@ -42,7 +42,7 @@ LARGEST_RELOAD_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TuningSpec:
     """How an encoder is tuned.
 
     Attributes:
@@ -123,7 +123,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuningProgress:
     """One moment of a training."""
 
     step: int
@@ -160,13 +160,13 @@ def tune(
     spec: EncoderSpec,
     folder: Path,
     data: TuningData,
-    recipe: Recipe,
+    recipe: TuningSpec,
     *,
     validation: Validation | None,
     checkpoints: Path,
     result: Path,
     device: str = "cpu",
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TuningProgress], None] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> History:
     """Train an encoder and save what was learnt to `result`.
@@ -217,7 +217,7 @@ def tune(
     return history
 
 
-def add_adapter(encoder: "SentenceTransformer", recipe: Recipe) -> None:
+def add_adapter(encoder: "SentenceTransformer", recipe: TuningSpec) -> None:
     """A fresh LoRA adapter over a frozen encoder; seeded, its weights in float32.
 
     Raises:
@@ -369,7 +369,7 @@ def validation_recall(vectors: Vectors, validation: Validation) -> float:
     return float(np.mean(recalls))
 
 
-def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: Recipe, tokens: int) -> float:
+def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: TuningSpec, tokens: int) -> float:
     """Estimate of the memory that training needs, in GiB: weights, gradients, Adam's state and activations.
 
     Activations are counted with activation checkpointing, as they are kept for any precision but float32: one layer's

@@ -6,13 +6,13 @@ Belongs here: that conversion, with polars. Does not: the training (tuning.py), 
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.contrastive_pairs import Reading
+from hybrid_assets.recommender.contrastive_pairs import PairReading
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, finder, positions
 from hybrid_assets.recommender.tuning import TuningData, Validation
 
 # Which of the paper's readings each loss learns from.
-READING_OF: dict[str, Reading] = {
+READING_OF: dict[str, PairReading] = {
     "multiple_negatives": "notebook",
     "multiple_negatives_cached": "notebook",
     "co_like": "notebook",

@@ -7,6 +7,9 @@ made. Does not: reading people's files, which has errors of its own (datasets/re
 import numpy as np
 import polars as pl
 
+from hybrid_assets.recommender.contrastive_pairs import leaked_pairs
+from hybrid_assets.recommender.towers import Ids
+
 NAMED = 5
 UNIT_TOLERANCE = 1e-3
 ROUNDING = 1e-6
@@ -53,6 +56,12 @@ def shared_users(table: pl.DataFrame, other: pl.DataFrame) -> str:
     """Users who stand in both."""
     both = table.select("user_id").unique(maintain_order=True).join(other, on="user_id", how="semi")
     return _name("user stands in both", both.sort("user_id"), "user_id")
+
+
+def leaked(pairs: pl.DataFrame, train: pl.DataFrame, cold: Ids) -> str:
+    """Contrastive pairs that know a held-out rating, or a movie that encoders are judged by."""
+    wrong = leaked_pairs(pairs, train, cold)
+    return _name("knows a held-out rating or a cold movie", wrong, "user_id", "anchor_id", "other_id")
 
 
 def empty_texts(table: pl.DataFrame, column: str) -> str:

@@ -14,8 +14,8 @@ from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
 from hybrid_assets.orchestration.storage import StampedTable, content_hash
 from hybrid_assets.recommender import learned_systems
-from hybrid_assets.recommender.cold_start import drawn_ids
 from hybrid_assets.recommender.contrastive_pairs import cold_movies
+from hybrid_assets.recommender.split import drawn_ids
 
 JUDGES = (
     "user_metrics/",
@@ -31,7 +31,7 @@ JUDGES = (
 
 def put(graph: Graph, key: str, table: pl.DataFrame) -> None:
     """Another table in the place of an asset's, as if it had made this one."""
-    asset = dg.AssetKey(key.split("/"))
+    asset = dg.AssetKey.from_user_string(key)
     stamp = replace(graph.store.stamp(asset), data_version=content_hash(table))
     graph.store.handle_output(dg.build_output_context(asset_key=asset), StampedTable(table, stamp))
 
@@ -124,6 +124,6 @@ def test_pairs_that_know_too_much_stop_the_run(graph, monkeypatch):
     settings = graph.catalog.model_dump()
     settings["pairs"]["seed"] += 1
     graph.catalog = Catalog.model_validate(settings)
-    with pytest.raises(AssertionError, match="pairs know held-out ratings"):
+    with pytest.raises(AssertionError, match="no_leaked_pairs: knows a held-out rating"):
         make(graph, "contrastive_pairs")
     assert graph.table("contrastive_pairs").equals(before)

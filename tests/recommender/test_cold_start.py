@@ -8,16 +8,16 @@ from test_models import two_tastes
 from hybrid_assets.recommender.cold_start import (
     cold_candidates,
     cold_split,
-    drawn_ids,
     item_cold,
     nearest_rated,
     user_cold,
     with_cold_movies,
     with_intervals,
 )
-from hybrid_assets.recommender.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.models.als import implicit_als
+from hybrid_assets.recommender.models.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.newcomers import newcomer_system
+from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.recommender.systems import system_branches
 
 ALS = {"threshold": 4.0, "factors": 2, "epochs": 10, "regularisation": 1.0, "confidence": 10.0, "seed": 42}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_models import MODELS, descent, two_tastes
 
-from hybrid_assets.recommender.fold_in import FOLD_INS, CannotFoldIn, Fitted, fold_in
 from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.biased_mf import biased_mf
+from hybrid_assets.recommender.models.fold_in import FOLD_INS, CannotFoldIn, Fitted, fold_in
 from hybrid_assets.recommender.towers import positions
 
 

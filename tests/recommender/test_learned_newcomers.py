@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 from test_stacking import SMALL, tastes, years
 
-from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
@@ -13,6 +12,7 @@ from hybrid_assets.recommender.learned_newcomers import (
 )
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.stacking import (

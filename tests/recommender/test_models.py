@@ -13,7 +13,7 @@ from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
 from hybrid_assets.recommender.models.ease import by_items, by_users, ease
-from hybrid_assets.recommender.models.interactions import first_appearance, interactions
+from hybrid_assets.recommender.models.interactions import interactions
 from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
 from hybrid_assets.recommender.models.pmf import pmf
@@ -24,7 +24,7 @@ from hybrid_assets.recommender.models.sequences import last_of, sequential_datas
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.tables import factor_table, model_towers
-from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.recommender.towers import TowerPair, first_appearance
 
 
 def with_texts(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, **settings: object) -> TowerPair:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from test_models import MODELS, two_tastes
 
-from hybrid_assets.recommender.fold_in import Fitted, fold_in
+from hybrid_assets.recommender.models.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.newcomers import Arrivals, arrive, newcomer_system, reordered
 from hybrid_assets.recommender.profiles import liked_weights, user_profiles
 from hybrid_assets.recommender.ranking import Ranking, rank

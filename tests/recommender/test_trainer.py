@@ -8,7 +8,7 @@ from hybrid_assets.recommender.trainer import LengthSortedBatches
 
 
 def batches(lengths, seed=0, epoch=0, size=16) -> list[list[int]]:
-    sampler = LengthSortedBatches(np.asarray(lengths), size, drop_last=False, seed=seed)
+    sampler = LengthSortedBatches(np.asarray(lengths), size, seed=seed)
     sampler.set_epoch(epoch)
     return list(sampler)
 

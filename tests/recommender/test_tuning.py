@@ -21,8 +21,8 @@ from hybrid_assets.recommender.tuning import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
     BASE_FILE,
-    Recipe,
     TuningData,
+    TuningSpec,
     Validation,
     add_adapter,
     load_tuned,
@@ -48,7 +48,7 @@ def _documents() -> list[str]:
 
 DOCUMENTS = _documents()
 MOVIES = np.arange(len(DOCUMENTS)).reshape(len(KINDS), -1)
-RECIPE = Recipe("lora", "multiple_negatives", epochs=2, batch_size=8, learning_rate=5e-3, evaluations=2)
+RECIPE = TuningSpec("lora", "multiple_negatives", epochs=2, batch_size=8, learning_rate=5e-3, evaluations=2)
 
 
 def data(copies: int = 1) -> TuningData:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.bert4rec import bert4rec
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.bpr import bpr
 from hybrid_assets.recommender.models.ease import ease
+from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.interactions import Progress
 from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn

@@ -5,8 +5,8 @@ Belongs here: calling Cornac and reading its factors. Does not: other factorisat
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings, cornac_dataset, first_appearance
-from hybrid_assets.recommender.towers import Ids, TowerPair
+from hybrid_assets.recommender.models.interactions import Ratings, cornac_dataset
+from hybrid_assets.recommender.towers import Ids, TowerPair, first_appearance
 
 
 def bpr(

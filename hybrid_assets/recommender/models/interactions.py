@@ -1,6 +1,6 @@
 """Ratings as a weighted user-item matrix: what the models of implicit feedback share.
 
-Belongs here: index order, the check of the input, which ratings count and how much. Does not: any model.
+Belongs here: the check of the input, which ratings count and how much. Does not: any model.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.towers import Ids, positions
+from hybrid_assets.recommender.towers import Ids, first_appearance, positions
 
 if TYPE_CHECKING:
     from cornac.data import Dataset
@@ -34,12 +34,6 @@ class Interactions:
     user_ids: Ids
     item_ids: Ids
     matrix: "csr_matrix"
-
-
-def first_appearance(ids: Ids) -> Ids:
-    """Unique ids in the order in which they first occur: the index order of users and items."""
-    unique, first = np.unique(ids, return_index=True)
-    return unique[np.argsort(first)]
 
 
 def check_ratings(ratings: Ratings) -> None:

@@ -5,8 +5,8 @@ Belongs here: counting likes. Does not: anything personal.
 
 import numpy as np
 
-from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance
-from hybrid_assets.recommender.towers import Ids, TowerPair, positions
+from hybrid_assets.recommender.models.interactions import Ratings, check_ratings
+from hybrid_assets.recommender.towers import Ids, TowerPair, first_appearance, positions
 
 
 def most_popular(user_ids: Ids, item_ids: Ids, ratings: Ratings, *, threshold: float) -> TowerPair:

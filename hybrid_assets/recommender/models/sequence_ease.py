@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_assets.recommender.models.ease import LARGEST_SIDE, columns_of_b
-from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, first_appearance, rating_weights
+from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, rating_weights
 from hybrid_assets.recommender.models.sequences import Index
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, first_appearance, positions
 
 Values = npt.NDArray[np.float64]
 

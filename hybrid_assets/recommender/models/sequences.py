@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.models.interactions import Progress, Ratings, check_ratings, first_appearance
-from hybrid_assets.recommender.towers import Ids, positions
+from hybrid_assets.recommender.models.interactions import Progress, Ratings, check_ratings
+from hybrid_assets.recommender.towers import Ids, first_appearance, positions
 
 if TYPE_CHECKING:
     import torch
