@@ -26,12 +26,12 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
+from hybrid_assets.recommender.learned_ranking import LearnedFusion
 from hybrid_assets.recommender.learned_systems import learn, learned_fusion
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
-from hybrid_assets.recommender.stacking import LearnedFusion
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors

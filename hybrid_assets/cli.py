@@ -32,12 +32,12 @@ from hybrid_assets.orchestration.jobs import backfill_selection, selected_keys
 from hybrid_assets.orchestration.running import RunOutcome, run_in_process
 from hybrid_assets.orchestration.staleness import beyond_this_gpu, judge, recipes_of
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.recommendation_table import recommendation_table
 from hybrid_assets.recommender.model_search import Trial
 from hybrid_assets.reporting.cold_start_tables import cold_start_tables
 from hybrid_assets.reporting.comparisons import hybrid_verdict
 from hybrid_assets.reporting.leaderboard import measured
 from hybrid_assets.reporting.lineage_tree import lineage_tree
+from hybrid_assets.reporting.recommendations import recommendation_table
 from hybrid_assets.reporting.status_table import WITH_VERSIONS, reasons, status_table
 from hybrid_assets.reporting.terminal import (
     encoders_table,

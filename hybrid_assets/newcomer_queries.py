@@ -22,7 +22,6 @@ from hybrid_assets.orchestration.staleness import Recipe
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.queries import (
     NotFound,
-    Recommendation,
     able_systems,
     all_alike,
     check_made,
@@ -43,6 +42,7 @@ from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
+from hybrid_assets.reporting.recommendations import Recommendation
 from hybrid_assets.system_settings import SystemSettings
 
 # What a newcomer is called in the tables of one list.

@@ -7,7 +7,6 @@ import difflib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, partial
 from typing import Any
@@ -23,6 +22,7 @@ from hybrid_assets.recommender.explain import closest_liked, nearest
 from hybrid_assets.recommender.rerank import RERANK
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
+from hybrid_assets.reporting.recommendations import Reason, Recommendation
 from hybrid_assets.system_settings import SystemSettings
 
 # Names that a message lists before it only counts them.
@@ -44,34 +44,6 @@ class KnowsNothing(NotFound):
     def __init__(self, reason: str, to_do: str) -> None:
         super().__init__(f"{reason}; {to_do}")
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Reason:
-    """What one branch had to do with a listed movie.
-
-    Attributes:
-        branch: the model or encoder; "context" for what a learned fusion knows of user and film.
-        score: its own score of the movie; None for the context.
-        part: what it added to the fused score; None far down the list of a learned fusion, where it is not computed.
-        liked: titles of the liked movies that are closest to it in the branch's item vectors.
-    """
-
-    branch: str
-    score: float | None
-    part: float | None
-    liked: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Recommendation:
-    """One entry of a list."""
-
-    rank: int
-    movie_id: int
-    title: str
-    score: float
-    reasons: tuple[Reason, ...]
 
 
 def table(store: TableStore, key: str) -> pl.LazyFrame:

@@ -12,7 +12,8 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
-from hybrid_assets.queries import KnowsNothing, NotFound, Recommendation, find_movie, find_title
+from hybrid_assets.queries import KnowsNothing, NotFound, find_movie, find_title
+from hybrid_assets.reporting.recommendations import Recommendation
 
 
 def load(graph: Graph, system: str) -> newcomer_queries.Loaded:

@@ -1,6 +1,5 @@
 """leaderboard + lists -> report: an HTML page and plots for people."""
 
-import base64
 import hashlib
 import importlib.metadata
 
@@ -12,6 +11,7 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import replace_file
 from hybrid_assets.reporting.illustration import illustrate
+from hybrid_assets.reporting.markdown import markdown_image
 from hybrid_assets.reporting.page import report_page
 from hybrid_assets.reporting.pictures import draw_pictures
 
@@ -95,9 +95,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         folder = step.store.path(step.key, "")
         for name, content in files.items():
             replace_file(folder / name, content)
-        notes = {
-            name: f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})" for name, png in pictures.items()
-        }
+        notes = {name: markdown_image(name, png) for name, png in pictures.items()}
         rows = [
             {"file": name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             for name, content in files.items()

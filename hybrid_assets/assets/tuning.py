@@ -1,6 +1,5 @@
 """train_ratings + movie_documents -> contrastive_pairs -> encoders/<name>, adapters/<name>: fine-tuned encoders."""
 
-import base64
 import math
 import shutil
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from hybrid_assets.recommender.towers import Ids
 from hybrid_assets.recommender.tuning import TuningProgress, TuningSpec, training_memory_gib, tune
 from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
 from hybrid_assets.recommender.validity import leaked
+from hybrid_assets.reporting.markdown import markdown_image
 from hybrid_assets.reporting.plots import training_plot
 
 # Tokens of a text for the estimate of memory, where the catalog sets no limit.
@@ -245,7 +245,6 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
             numbers["validation_recall"] = round(
                 dict(history.recalls).get(history.best_step, history.recalls[-1][1]), 4
             )
-        notes = {"training": f"![training](data:image/png;base64,{base64.b64encode(curve).decode()})"}
-        return Computed(table, numbers, notes)
+        return Computed(table, numbers, {"training": markdown_image("training", curve)})
 
     return tuned

@@ -97,7 +97,7 @@ def input_versions(
     stamp_of: Callable[[dg.AssetKey], Stamp | None],
     table_of: Callable[[dg.AssetKey], pl.LazyFrame | None],
 ) -> dict[str, str]:
-    """What the asset's table depends on in the graph, as its stamp keeps it: input -> version.
+    """What the asset's table depends on in the graph, as `Stamp.inputs` keeps it: input -> version.
 
     Args:
         recipe: of the asset.
@@ -109,7 +109,7 @@ def input_versions(
         part = recipe.parts.get(name)
         table = table_of(key) if part else None
         if part and table is not None:
-            return part(table)
+            return f"part {part(table)}"
         stamp = stamp_of(key)
         return stamp.data_version if stamp else ABSENT
 

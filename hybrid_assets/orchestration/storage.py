@@ -39,7 +39,8 @@ class Stamp:
     Attributes:
         asset: the asset key, as `a/b`.
         code_version: of the asset's code, settings and libraries.
-        inputs: data version of each input at the time; "missing" for an optional one that was not there.
+        inputs: data version of each input at the time; `part <version>` where only a part of it counts; "missing" for
+            an optional one that was not there.
         data_version: hash of the table's content.
         numbers: counts and figures to plot over time.
         notes: Markdown to show with the table: a search's curve, a plot.

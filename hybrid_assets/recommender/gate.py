@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.stacking import STANDS_FOR, Features, LearnedFusion, Scores
+from hybrid_assets.recommender.learned_ranking import Features, LearnedFusion, Scores
 from hybrid_assets.recommender.stacking_context import CONTEXT
+from hybrid_assets.recommender.stacking_examples import STANDS_FOR
 
 # What the gate sees of a candidate, each but the first centred and scaled to 1 over what it was trained on.
 ALWAYS = "always"
@@ -55,7 +56,7 @@ def train_gate(taught: pl.DataFrame, branches: Sequence[str]) -> pl.DataFrame:
     top one). A gate over the branches is what the paper names as future work.
 
     Args:
-        taught: `fold`, `user_id`, `hit`, `stands_for` and features of examples (stacking.drawn_negatives); a user's
+        taught: `fold`, `user_id`, `hit`, `stands_for` and features of examples (drawn_negatives); a user's
             stand together.
         branches: names of the branches.
 

@@ -13,12 +13,13 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit, cold_split
+from hybrid_assets.recommender.learned_ranking import LearnedFusion, learned_ranking
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem, arrive
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.split import drawn_ids
-from hybrid_assets.recommender.stacking import LearnedFusion, examples, learned_ranking, with_contents
 from hybrid_assets.recommender.stacking_context import Films
+from hybrid_assets.recommender.stacking_examples import examples, with_contents
 from hybrid_assets.recommender.stacking_features import Aligned, Known, centred
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
@@ -47,7 +48,7 @@ def newcomer_examples(models: Models, films: Films, left_out: ColdSplit, known: 
         size: candidates of each.
 
     Returns:
-        As `stacking.examples`.
+        As `stacking_examples.examples`.
     """
     given, wanted = _divided(left_out, known)
     pool, branches, contents = _arriving(models, {}, films.item_ids, films.threshold)(given, None)

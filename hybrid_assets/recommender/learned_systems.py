@@ -24,20 +24,13 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
+from hybrid_assets.recommender.learned_ranking import LearnedFusion
 from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem
-from hybrid_assets.recommender.stacking import (
-    LearnedFusion,
-    TooFewRows,
-    cross_folds,
-    drawn_negatives,
-    examples,
-    stacked_fusion,
-    train_ranker,
-    with_contents,
-)
+from hybrid_assets.recommender.stacking import TooFewRows, stacked_fusion, train_ranker
 from hybrid_assets.recommender.stacking_context import Films, films_of
+from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import TowerPair

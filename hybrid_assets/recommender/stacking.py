@@ -1,41 +1,25 @@
-"""The learned fusion: a gradient-boosted ranker over the branches' scores and what is known of user and film.
+"""The learned fusion by trees: a gradient-boosted ranker over the branches' scores and what is known of user and film.
 
-Belongs here: folds, examples, training, ranking with each branch's share. Does not: candidates and their features
-(stacking_features.py), fitting the branches.
+Belongs here: training rankers and scoring by them. Does not: what they learn from (stacking_examples.py), ranking
+(learned_ranking.py), a gate (gate.py).
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.ranking import Index, Ranking
-from hybrid_assets.recommender.stacking_context import CONTEXT, Feature
-from hybrid_assets.recommender.stacking_features import (
-    Aligned,
-    Known,
-    candidate_blocks,
-    content_features,
-    feature_names,
-)
-from hybrid_assets.recommender.systems import Candidates
-from hybrid_assets.recommender.towers import Vectors, positions
+from hybrid_assets.recommender.learned_ranking import Features, LearnedFusion, Scores
+from hybrid_assets.recommender.stacking_context import CONTEXT
+from hybrid_assets.recommender.stacking_features import feature_names
+from hybrid_assets.recommender.towers import Vectors
 
 if TYPE_CHECKING:
     from lightgbm import Booster
 
-# Name -> what is known of some candidates, as content_features and candidate_blocks give it.
-Features: TypeAlias = Mapping[str, Feature]
-Scores: TypeAlias = npt.NDArray[np.float64]
-
-
-# How many examples a row stands for: a column of what teaches.
-STANDS_FOR = "stands_for"
 # Of one ranker: several at a time keep the cores busy, and where others use them too, LightGBM's threads wait for each
 # other so busily that training takes five times as long.
 THREADS = 1
@@ -43,80 +27,6 @@ THREADS = 1
 
 class TooFewRows(ValueError):
     """A ranker's trees have no split, so that it scores everything alike; the message says what to do."""
-
-
-def cross_folds(train: pl.DataFrame, folds: int, seed: int) -> Index:
-    """Fold of each train rating: each user's ratings, shuffled, are dealt out evenly from a random fold on.
-
-    Every fold is held out once, and the branches fitted on the others have not seen it.
-    """
-    generator = np.random.default_rng(seed)
-    _, user = np.unique(train["user_id"].to_numpy(), return_inverse=True)
-    order = np.lexsort((generator.random(len(user)), user))
-    counts = np.bincount(user)
-    place = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
-    fold = np.empty(len(user), dtype=np.int64)
-    fold[order] = (place + np.repeat(generator.integers(0, folds, len(counts)), counts)) % folds
-    return fold
-
-
-def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
-    """The candidates from `known` with what models and context tell of them, marked by the held-out ratings.
-
-    Users without a hit teach nothing and are left out.
-
-    Returns:
-        `user_id`, `movie_id`, `hit` (1 where the held-out ratings like the film, else 0), a column a feature; a user's
-        candidates stand together.
-    """
-    pool = known.pool
-    liked = held_out.filter(pl.col("rating") >= known.films.threshold)
-    rows = positions(pool.user_ids, liked["user_id"].to_numpy())
-    items = positions(pool.item_ids, liked["movie_id"].to_numpy())
-    width = len(pool.item_ids)
-    wanted = (rows * width + items)[(rows >= 0) & (items >= 0)]
-    tables = []
-    for block in candidate_blocks(known, size):
-        hit = np.isin(block.users * width + block.items, wanted)
-        named = {
-            "user_id": pool.user_ids[block.users],
-            "movie_id": pool.item_ids[block.items],
-            "hit": hit.astype(np.int8),
-        }
-        tables.append(pl.DataFrame(named | block.features).filter(np.isin(block.users, block.users[hit])))
-    return pl.concat(tables)
-
-
-def drawn_negatives(taught: pl.DataFrame, count: int, draws: np.random.Generator) -> pl.DataFrame:
-    """The examples with a hit, and `count` of each user's others, drawn at random: all where there are no more.
-
-    Trees learn as much from half of them as from all, in half the time; a gate needs to be told how many it does not
-    see (docs/results.md).
-
-    Returns:
-        The same columns, and behind `hit` STANDS_FOR, how many examples a row stands for: 1, or more where others were
-        not drawn.
-    """
-    others, is_hit = pl.len().over("user_id", "hit"), pl.col("hit") == 1
-    return (
-        taught.with_columns(
-            pl.when(is_hit).then(1.0).otherwise((others / count).clip(1.0)).cast(pl.Float32).alias(STANDS_FOR),
-            pl.Series("draw", draws.permutation(taught.height)),
-        )
-        .filter(is_hit | (pl.col("draw").rank("ordinal").over("user_id", "hit") <= count))
-        .select("user_id", "movie_id", "hit", STANDS_FOR, pl.exclude("user_id", "movie_id", "hit", STANDS_FOR, "draw"))
-    )
-
-
-def with_contents(
-    taught: pl.DataFrame, ratings: pl.DataFrame, pool: Candidates, contents: Mapping[str, Aligned], threshold: float
-) -> pl.DataFrame:
-    """Examples with what the texts tell of them (`content_features`, whose arguments these are)."""
-    users, items = (
-        positions(ids, taught[name].to_numpy())
-        for ids, name in ((pool.user_ids, "user_id"), (pool.item_ids, "movie_id"))
-    )
-    return taught.with_columns(**content_features(ratings, pool, contents, threshold)(users, items))
 
 
 def train_ranker(
@@ -203,23 +113,6 @@ def importances(rankers: Sequence[str]) -> pl.DataFrame:
     )
 
 
-@dataclass(frozen=True)
-class LearnedFusion:
-    """How candidates are scored by what was learned.
-
-    Attributes:
-        branches: the models, then the encoders, that it was trained on.
-        score: features of some candidates -> (rows,).
-        shares: the same -> branch, or another part of the score -> (rows,), which sum to the score.
-        parts: names of the shares that are not a branch's.
-    """
-
-    branches: tuple[str, ...]
-    score: Callable[[Features], Scores]
-    shares: Callable[[Features], Mapping[str, Scores]]
-    parts: tuple[str, ...] = ()
-
-
 def stacked_fusion(rankers: Sequence[str], models: Sequence[str], contents: Sequence[str]) -> LearnedFusion:
     """The rankers' mean score, and what each branch adds to it.
 
@@ -256,52 +149,6 @@ def stacked_fusion(rankers: Sequence[str], models: Sequence[str], contents: Sequ
         return parts | {CONTEXT: parts[CONTEXT] + found[:, -1]}
 
     return LearnedFusion((*models, *contents), score, shares, (CONTEXT,))
-
-
-def learned_ranking(fusion: LearnedFusion, known: Known, size: int, k: int, *, explained: int) -> Ranking:
-    """The k best of each user's candidates by a learned fusion. Equal scores keep the order of the models' z-sum.
-
-    Args:
-        fusion: what was learned.
-        known: who gets a list, and what is known then.
-        size: candidates of each user; a list is no longer.
-        k: length of the lists.
-        explained: of how many, from the first on, the parts of the score are computed (by trees they cost more than
-            the ranking); those of the others are NaN.
-
-    Raises:
-        ValueError: it was trained on other branches.
-    """
-    branches = (*known.models, *known.contents)
-    if fusion.branches != branches:
-        raise ValueError(f"what was learned knows the branches {fusion.branches}, expected {branches}; train it again")
-    pool = known.pool
-    users = len(pool.user_ids)
-    listed = np.full((users, k), -1, dtype=np.int64)
-    fused = np.full((users, k), -np.inf, dtype=np.float32)
-    own = {name: np.full((users, k), np.nan, dtype=np.float32) for name in branches}
-    adds = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, *fusion.parts)}
-    texts = content_features(known.ratings, pool, known.contents, known.films.threshold)
-    for block in candidate_blocks(known, size):
-        if len(block.users) == 0:
-            continue
-        features = block.features | texts(block.users, block.items)
-        scores = fusion.score(features)
-        order = np.lexsort((-scores, block.users))
-        counts = np.bincount(block.users, minlength=users)
-        place = np.arange(len(order)) - (np.cumsum(counts) - counts)[block.users[order]]
-        order, place = order[place < k], place[place < k]
-        row = block.users[order]
-        listed[row, place] = block.items[order]
-        fused[row, place] = scores[order]
-        for name in branches:
-            own[name][row, place] = features[f"{name}.score"][order]
-        first = place < explained
-        if first.any():
-            told = fusion.shares({name: values[order[first]] for name, values in features.items()})
-            for name, values in told.items():
-                adds[name][row[first], place[first]] = values
-    return Ranking(listed, fused, own, adds)
 
 
 def _booster(text: str) -> "Booster":

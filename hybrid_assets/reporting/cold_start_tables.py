@@ -4,12 +4,12 @@ Belongs here: the rows of `cold_start` as tables for a terminal and for the page
 not: the plot (plots.py), measuring.
 """
 
-from typing import TYPE_CHECKING
-
 import polars as pl
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
-if TYPE_CHECKING:
-    from rich.table import Table
+from hybrid_assets.reporting.leaderboard import with_reach
 
 CANDIDATES = {"cold": "new movies alone", "all": "all movies"}
 
@@ -61,12 +61,8 @@ def new_movie_verdict(rows: pl.DataFrame, k: int) -> str | None:
     )
 
 
-def cold_start_tables(rows: pl.DataFrame, k: int) -> list["Table"]:
+def cold_start_tables(rows: pl.DataFrame, k: int) -> list[Table]:
     """Both protocols for a terminal: value and half the width of its bootstrap interval."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     tables = []
     users = dict(rows.group_by("protocol").agg(pl.col("users").max()).iter_rows())
     for protocol, title, headings, lines in (
@@ -118,5 +114,4 @@ def _pivot(
 
 
 def _cell(row: dict[str, float], metric: str) -> str:
-    reach = (row[f"{metric}_high"] - row[f"{metric}_low"]) / 2
-    return f"{row[metric]:.3f} \N{PLUS-MINUS SIGN}{reach:.3f}"
+    return with_reach(row[metric], row[f"{metric}_low"], row[f"{metric}_high"])

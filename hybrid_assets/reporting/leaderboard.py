@@ -144,6 +144,11 @@ def ordered(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
     return measured(leaderboard) + sorted(others, key=lambda row: row["system"])
 
 
+def with_reach(value: float, low: float, high: float) -> str:
+    """A figure with half the width of its interval: `0.376 \N{PLUS-MINUS SIGN}0.012`."""
+    return f"{value:.3f} \N{PLUS-MINUS SIGN}{(high - low) / 2:.3f}"
+
+
 def interval(row: Row, metric: str) -> tuple[float, float] | None:
     """Bootstrap interval (low, high) of a metric in a row, or None where it has none."""
     low, high = number(row[f"{metric}_low"]), number(row[f"{metric}_high"])

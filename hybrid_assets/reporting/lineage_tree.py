@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.tree import Tree
 
-# Its version is its files' hashes, and those who read one of the files name that file's.
 OUTSIDE = "raw_files"
 
 
@@ -19,7 +18,8 @@ def lineage_tree(
 
     Args:
         asset: the root.
-        stamps: asset -> `data_version`, `code_version` and `inputs` (input -> its data version at that time).
+        stamps: asset -> `data_version`, `code_version` and `inputs` (input -> its data version at that time, or
+            `part <version>` where only a part of it counts).
         raw_files: name and SHA-256 of each raw file.
         title: the first line.
     """
@@ -30,8 +30,11 @@ def lineage_tree(
         if stamp is None:
             tree.add(f"{name} [dim]{version}[/dim]")
             return
-        anew = version not in (None, stamp["data_version"]) and name != OUTSIDE
-        note = " [yellow](made anew since)[/yellow]" if anew else ""
+        note = ""
+        if version and version.startswith("part "):
+            note = f" [dim]of which {version}[/dim]"
+        elif version not in (None, stamp["data_version"]):
+            note = " [yellow](made anew since)[/yellow]"
         note += " [dim](see above)[/dim]" if name in shown else ""
         branch = tree.add(f"[bold]{name}[/bold] {stamp['data_version']} [dim]code {stamp['code_version']}[/dim]{note}")
         if name not in shown:

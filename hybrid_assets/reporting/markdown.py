@@ -1,7 +1,10 @@
-"""Tables as Markdown, which Dagster's UI shows among an asset's notes.
+"""Tables and pictures as Markdown, which Dagster's UI shows among an asset's notes.
 
-Belongs here: small tables of results. Does not: previews of stored tables (orchestration/incremental.py), the report.
+Belongs here: small tables of results, pictures. Does not: previews of stored tables (orchestration/incremental.py), the
+report.
 """
+
+import base64
 
 import polars as pl
 
@@ -19,3 +22,8 @@ def markdown_table(table: pl.DataFrame) -> str:
         cells = (f"{value:.4g}" if isinstance(value, float) else str(value) for value in row)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def markdown_image(name: str, png: bytes) -> str:
+    """A PNG within the text."""
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"

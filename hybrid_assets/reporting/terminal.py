@@ -4,9 +4,13 @@ Belongs here: both forms of the same rows. Does not: reading the leaderboard fro
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from hybrid_assets.reporting.leaderboard import (
     METRICS,
@@ -19,18 +23,15 @@ from hybrid_assets.reporting.leaderboard import (
     number,
     ordered,
     published,
+    with_reach,
 )
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from rich.text import Text
 
 _INTERVALS = ("ndcg", "precision", "recall", "ndcg_list")
 _PLAIN = ("coverage", "popularity_bias")
 _IDENTITY = ("system", "state", "dataset", "split", "k", "users")
 
 
-def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
+def leaderboard_table(leaderboard: pl.DataFrame) -> Table:
     """The leaderboard for a terminal, best NDCG first: value and half the width of its bootstrap interval.
 
     Fits in 100 to 120 columns; in 80, each interval goes below its value. The paper's values have a column of their
@@ -39,10 +40,6 @@ def leaderboard_table(leaderboard: pl.DataFrame) -> "Table":
     Raises:
         ValueError: the rows do not share one k.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     k = cutoff(leaderboard)
     rows = ordered(leaderboard)
     with_published = has_published(rows)
@@ -79,12 +76,8 @@ def leaderboard_notes(leaderboard: pl.DataFrame) -> list[str]:
     return [" ".join(how), *(f"No results for {', '.join(systems)}: {state}" for state, systems in reasons.items())]
 
 
-def encoders_table(figures: Mapping[str, Mapping[str, Any]]) -> "Table":
+def encoders_table(figures: Mapping[str, Mapping[str, Any]]) -> Table:
     """Encoders for a terminal: how they are made, popularity-matched AUC and cold NDCG with their intervals."""
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
     table = Table(box=box.SIMPLE_HEAD, padding=0, header_style="bold")
     for heading in ("Encoder", "Weights", "Fine-tuned"):
         table.add_column(heading)
@@ -93,14 +86,8 @@ def encoders_table(figures: Mapping[str, Mapping[str, Any]]) -> "Table":
     for name, row in figures.items():
         cells = [name, row["weights"], row["tuned"] or "no"]
         for metric in ("popularity_matched_auc", "cold_ndcg"):
-            found = (row["metrics"] or {}).get(metric)
-            if found is None or found["value"] is None:
-                cells.append("-")
-            elif found["low"] is None:
-                cells.append(f"{found['value']:.3f}")
-            else:
-                reach = (found["high"] - found["low"]) / 2
-                cells.append(f"{found['value']:.3f} \N{PLUS-MINUS SIGN}{reach:.3f}")
+            found = (row["metrics"] or {}).get(metric) or {"value": None}
+            cells.append("-" if found["value"] is None else with_reach(found["value"], found["low"], found["high"]))
         table.add_row(*(escape(cell) for cell in cells))
     return table
 
@@ -126,9 +113,7 @@ def _record(row: Row) -> dict[str, Any]:
     return record
 
 
-def _with_interval(row: Row, metric: str) -> "Text":
-    from rich.text import Text
-
+def _with_interval(row: Row, metric: str) -> Text:
     value, bounds = number(row[metric]), interval(row, metric)
     if value is None:
         return _missing()
@@ -138,23 +123,17 @@ def _with_interval(row: Row, metric: str) -> "Text":
     return text
 
 
-def _plain(row: Row, metric: str) -> "Text":
-    from rich.text import Text
-
+def _plain(row: Row, metric: str) -> Text:
     value = number(row[metric])
     return _missing() if value is None else Text(f"{value:.3f}")
 
 
-def _published_cell(row: Row) -> "Text":
-    from rich.text import Text
-
+def _published_cell(row: Row) -> Text:
     values = [published(row, metric) for metric in PUBLISHED]
     if all(value is None for value in values):
         return Text("")
     return Text(" ".join("\N{EN DASH}" if value is None else f"{value:.3f}" for value in values))
 
 
-def _missing() -> "Text":
-    from rich.text import Text
-
+def _missing() -> Text:
     return Text("\N{EN DASH}", style="dim")

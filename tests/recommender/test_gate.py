@@ -7,8 +7,9 @@ from sklearn.linear_model import LogisticRegression
 from test_stacking import known, tastes, texts
 
 from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
+from hybrid_assets.recommender.learned_ranking import learned_ranking
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.stacking import cross_folds, drawn_negatives, examples, learned_ranking, with_contents
+from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.stacking_features import aligned
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 

@@ -10,21 +10,15 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
+from hybrid_assets.recommender.learned_ranking import LearnedFusion, learned_ranking
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.ranking import Ranking
-from hybrid_assets.recommender.stacking import (
-    LearnedFusion,
-    cross_folds,
-    examples,
-    learned_ranking,
-    stacked_fusion,
-    train_ranker,
-    with_contents,
-)
+from hybrid_assets.recommender.stacking import stacked_fusion, train_ranker
 from hybrid_assets.recommender.stacking_context import films_of
+from hybrid_assets.recommender.stacking_examples import cross_folds, examples, with_contents
 from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates, relevant_items
 from hybrid_assets.recommender.towers import TowerPair

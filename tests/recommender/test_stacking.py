@@ -6,19 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybrid_assets.recommender.learned_ranking import learned_ranking
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.stacking import (
-    TooFewRows,
-    cross_folds,
-    drawn_negatives,
-    examples,
-    importances,
-    learned_ranking,
-    stacked_fusion,
-    train_ranker,
-    with_contents,
-)
+from hybrid_assets.recommender.stacking import TooFewRows, importances, stacked_fusion, train_ranker
 from hybrid_assets.recommender.stacking_context import (
     CONTEXT,
     SEQUENCE_DECAY,
@@ -28,6 +19,7 @@ from hybrid_assets.recommender.stacking_context import (
     films_of,
     in_sequence,
 )
+from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.stacking_features import (
     Known,
     aligned,

@@ -1,26 +1,49 @@
 """A list of movies for the terminal, and in words what put each there.
 
-Belongs here: how recommendations look. Does not: making them (queries.py, newcomer_queries.py), printing (cli.py).
+Belongs here: what is told of a recommendation, and how it looks. Does not: making them (queries.py,
+newcomer_queries.py), printing (cli.py).
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 from rich.markup import escape
-
-from hybrid_assets.queries import Reason, Recommendation
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from rich.table import Table
 
 # Branches that are told of one by one.
 MOST_REASONS = 3
 
 
-def recommendation_table(entries: Sequence[Recommendation], title: str, why: bool) -> "Table":
-    """Rank, movie and score, a row an entry; where `why`, the reasons that matter most."""
-    from rich.table import Table
+@dataclass(frozen=True)
+class Reason:
+    """What one branch had to do with a listed movie.
 
+    Attributes:
+        branch: the model or encoder; "context" for what a learned fusion knows of user and film.
+        score: its own score of the movie; None for the context.
+        part: what it added to the fused score; None far down the list of a learned fusion, where it is not computed.
+        liked: titles of the liked movies that are closest to it in the branch's item vectors.
+    """
+
+    branch: str
+    score: float | None
+    part: float | None
+    liked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One entry of a list."""
+
+    rank: int
+    movie_id: int
+    title: str
+    score: float
+    reasons: tuple[Reason, ...]
+
+
+def recommendation_table(entries: Sequence[Recommendation], title: str, why: bool) -> Table:
+    """Rank, movie and score, a row an entry; where `why`, the reasons that matter most."""
     shown = Table(title=escape(title), title_justify="left")
     shown.add_column("#", justify="right")
     shown.add_column("movie")
