@@ -14,8 +14,6 @@ import numpy as np
 import polars as pl
 import torch
 
-from hybrid_assets.assets.factors import model_specs
-from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.datasets.sources import locate
@@ -35,6 +33,7 @@ from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
+from hybrid_assets.specs import learned_spec, model_specs
 from hybrid_assets.system_settings import SystemSettings
 
 K, THRESHOLD, KNOWN, REPEATS = 25, 4.0, 20, 51

@@ -15,7 +15,6 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets import queries
-from hybrid_assets.assets.factors import model_spec, of_account
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import LOCAL, TableStore
@@ -31,6 +30,7 @@ from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
 from hybrid_assets.reporting.plots import search_plot
+from hybrid_assets.specs import model_spec, of_account
 
 SEED = 42
 

@@ -13,9 +13,8 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.factors import model_specs
 from hybrid_assets.assets.scores import explained_ranks, reordering, stored_weights
-from hybrid_assets.assets.stackers import learned_asset, learned_spec
+from hybrid_assets.assets.stackers import learned_asset
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.datasets.reading import check_references, read_own_ratings
 from hybrid_assets.orchestration.staleness import Recipe
@@ -43,6 +42,7 @@ from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.recommendations import Recommendation
+from hybrid_assets.specs import learned_spec, model_specs
 from hybrid_assets.system_settings import SystemSettings
 
 # What a newcomer is called in the tables of one list.

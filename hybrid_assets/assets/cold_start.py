@@ -8,9 +8,8 @@ from typing import TypeAlias
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import model_specs, of_account
 from hybrid_assets.assets.scores import stored_weights
-from hybrid_assets.assets.stackers import READS_YEARS, learned_spec
+from hybrid_assets.assets.stackers import READS_YEARS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -34,6 +33,7 @@ from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import outside
+from hybrid_assets.specs import learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
 MEASURED = "measured"

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.tuning import encoder_spec, gpu_need, observed_weights, tuned_key
+from hybrid_assets.assets.tuning import gpu_need, observed_weights, tuned_key
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.orchestration.checks import Check, Made
@@ -19,6 +19,7 @@ from hybrid_assets.recommender.encoders import encode, load_encoder
 from hybrid_assets.recommender.towers import Vectors
 from hybrid_assets.recommender.tuning import load_tuned, tuned_fingerprint
 from hybrid_assets.recommender.validity import not_unit_length, repeated, unknown
+from hybrid_assets.specs import encoder_spec
 
 
 def embedding_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:

@@ -1,8 +1,5 @@
 """train_ratings (+ embeddings/<encoder>) -> factors/<model>: one asset for each collaborative model of the catalog."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import dagster as dg
 import polars as pl
 
@@ -10,9 +7,10 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.models.algorithms import ALGORITHMS, ModelSpec, fit_folds, libraries_of, takes
+from hybrid_assets.recommender.models.algorithms import fit_folds, libraries_of, takes
 from hybrid_assets.recommender.tables import factor_table, ids_and_vectors
 from hybrid_assets.recommender.validity import degenerate_factors
+from hybrid_assets.specs import model_spec, of_account
 
 
 def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -21,25 +19,6 @@ def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     return [
         _factor_asset(name, settings, catalog.encoder_of(name), threshold) for name, settings in catalog.models.items()
     ]
-
-
-def model_specs(catalog: Catalog, names: Iterable[str]) -> dict[str, ModelSpec]:
-    """What some models of the catalog are fitted with, by name."""
-    threshold = catalog.evaluation.relevance_threshold
-    return {name: model_spec(catalog.models[name], threshold) for name in names}
-
-
-def model_spec(settings: ModelSettings, threshold: float) -> ModelSpec:
-    """What a model of the catalog is fitted with; a rating of at least `threshold` is liked."""
-    return ModelSpec(settings.algorithm, settings.function_settings, threshold)
-
-
-def of_account(settings: ModelSettings) -> dict[str, Any]:
-    """What a model's result depends on beside its inputs: its code's version, and its settings but when it is
-    refreshed and whose vectors it reads.
-    """
-    version = ALGORITHMS[settings.algorithm].version
-    return {"version": version, **settings.model_dump(mode="json", exclude={"refresh", "encoder"})}
 
 
 def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, threshold: float) -> dg.AssetsDefinition:

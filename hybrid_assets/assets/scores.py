@@ -6,7 +6,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_asset, learned_spec, system_tags
+from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_asset, system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -29,6 +29,7 @@ from hybrid_assets.recommender.tables import Fold, encoder_towers, fold_of, ids_
 from hybrid_assets.recommender.towers import TowerPair, align
 from hybrid_assets.recommender.validity import repeated, shared_pairs, users_without_list, wrong_lists
 from hybrid_assets.reporting.markdown import markdown_table
+from hybrid_assets.specs import learned_spec
 from hybrid_assets.system_settings import RerankSettings, SystemSettings
 
 Tables = Mapping[str, pl.LazyFrame]

@@ -8,11 +8,10 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.factors import model_specs, of_account
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.learned_systems import LearnedSpec, learn, taught_candidates, with_texts
+from hybrid_assets.recommender.learned_systems import learn, taught_candidates, with_texts
 from hybrid_assets.recommender.models.algorithms import libraries_of
 from hybrid_assets.recommender.stacking import importances
 from hybrid_assets.recommender.stacking_context import film_years
@@ -20,6 +19,7 @@ from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
+from hybrid_assets.specs import learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
 # What of the movies a learned fusion depends on.
@@ -164,20 +164,6 @@ def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:
 def _taught_by_columns(name: str, catalog: Catalog) -> list[tuple[str, str]]:
     columns = {"train_ratings": "rating", "candidates": "hit"}
     return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog).items()]
-
-
-def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:
-    """How a system of the catalog learns; a rating of at least `threshold` is liked."""
-    stacker = system.learning
-    return LearnedSpec(
-        fusion=system.fusion,
-        models=system.model_names,
-        encoders=system.encoder_names,
-        threshold=threshold,
-        rankers=stacker.rankers,
-        trees=stacker.of_trees,
-        **stacker.of_candidates,
-    )
 
 
 def embeddings_of(system: SystemSettings, tables: Mapping[str, pl.LazyFrame]) -> dict[str, tuple[Ids, Vectors]]:

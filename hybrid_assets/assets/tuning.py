@@ -23,6 +23,7 @@ from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
 from hybrid_assets.recommender.validity import leaked
 from hybrid_assets.reporting.markdown import markdown_image
 from hybrid_assets.reporting.plots import training_plot
+from hybrid_assets.specs import encoder_spec
 
 # Tokens of a text for the estimate of memory, where the catalog sets no limit.
 TOKENS = 128
@@ -39,21 +40,6 @@ def tuning_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
 def tuned_key(name: str, tuning: TuningSettings) -> str:
     """Key of the asset that holds what an encoder learnt."""
     return f"{'adapters' if tuning.method == 'lora' else 'encoders'}/{name}"
-
-
-def encoder_spec(settings: EncoderSettings) -> EncoderSpec:
-    """An entry with weights, as the science takes it."""
-    if settings.weights is None:
-        raise RuntimeError("an encoder that is fine-tuned has the spec of its base")
-    return EncoderSpec(
-        settings.weights,
-        settings.revision,
-        settings.sha256,
-        settings.pooling,
-        settings.prompt,
-        settings.max_length,
-        settings.precision,
-    )
 
 
 def observed_weights(name: str | None, spec: EncoderSpec) -> Callable[[TableStore, bool], dict[str, str] | None]:

@@ -7,13 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hybrid_assets.assets.factors import model_spec
 from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
 from hybrid_assets.recommender.models import algorithms
 from hybrid_assets.recommender.models.algorithms import fit_folds, fit_model
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import TowerPair
+from hybrid_assets.specs import model_spec
 
 BRIEF = {"factors": 4, "blocks": 1, "heads": 1, "longest": 6, "epochs": 1, "batch_size": 32, "negatives": 8}
 IN_TIME = [SasRecSettings(algorithm="sasrec", **BRIEF), Bert4RecSettings(algorithm="bert4rec", **BRIEF)]
@@ -60,7 +60,7 @@ def test_a_script_that_builds_the_graph_is_not_run_again_by_the_process_beside_i
     script = tmp_path / "script.py"
     script.write_text(
         "import polars as pl\n"
-        "from hybrid_assets.assets.factors import model_spec\n"
+        "from hybrid_assets.specs import model_spec\n"
         "from hybrid_assets.model_settings import PmfSettings\n"
         "from hybrid_assets.recommender.models import algorithms\n"
         "algorithms.WORTH_A_PROCESS = 0\n"

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hybrid_assets.assets.stackers import learned_spec
 from hybrid_assets.recommender.learned_systems import USERS, learn, learn_for_newcomers
 from hybrid_assets.recommender.stacking import TooFewRows
 from hybrid_assets.recommender.stacking_features import feature_names
+from hybrid_assets.specs import learned_spec
 from hybrid_assets.system_settings import StackerSettings, SystemSettings
 
 

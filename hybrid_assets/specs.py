@@ -1,0 +1,64 @@
+"""From the catalog's settings to what the science is called with.
+
+Belongs here: one function a spec. Does not: the settings (encoder_settings.py, model_settings.py, system_settings.py),
+what is computed with a spec (recommender/).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from hybrid_assets.catalog import Catalog
+from hybrid_assets.encoder_settings import EncoderSettings
+from hybrid_assets.model_settings import ModelSettings
+from hybrid_assets.recommender.encoder_weights import EncoderSpec
+from hybrid_assets.recommender.learned_systems import LearnedSpec
+from hybrid_assets.recommender.models.algorithms import ALGORITHMS, ModelSpec
+from hybrid_assets.system_settings import SystemSettings
+
+
+def encoder_spec(settings: EncoderSettings) -> EncoderSpec:
+    """An entry with weights, as the science takes it."""
+    if settings.weights is None:
+        raise RuntimeError("an encoder that is fine-tuned has the spec of its base")
+    return EncoderSpec(
+        settings.weights,
+        settings.revision,
+        settings.sha256,
+        settings.pooling,
+        settings.prompt,
+        settings.max_length,
+        settings.precision,
+    )
+
+
+def model_specs(catalog: Catalog, names: Iterable[str]) -> dict[str, ModelSpec]:
+    """What some models of the catalog are fitted with, by name."""
+    threshold = catalog.evaluation.relevance_threshold
+    return {name: model_spec(catalog.models[name], threshold) for name in names}
+
+
+def model_spec(settings: ModelSettings, threshold: float) -> ModelSpec:
+    """What a model of the catalog is fitted with; a rating of at least `threshold` is liked."""
+    return ModelSpec(settings.algorithm, settings.function_settings, threshold)
+
+
+def of_account(settings: ModelSettings) -> dict[str, Any]:
+    """What a model's result depends on beside its inputs: its code's version, and its settings but when it is
+    refreshed and whose vectors it reads.
+    """
+    version = ALGORITHMS[settings.algorithm].version
+    return {"version": version, **settings.model_dump(mode="json", exclude={"refresh", "encoder"})}
+
+
+def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:
+    """How a system of the catalog learns; a rating of at least `threshold` is liked."""
+    stacker = system.learning
+    return LearnedSpec(
+        fusion=system.fusion,
+        models=system.model_names,
+        encoders=system.encoder_names,
+        threshold=threshold,
+        rankers=stacker.rankers,
+        trees=stacker.of_trees,
+        **stacker.of_candidates,
+    )
