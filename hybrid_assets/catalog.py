@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
-from hybrid_assets.model_settings import ModelSettings, VbprSettings
+from hybrid_assets.model_settings import ModelSettings, TextEaseSettings, VbprSettings
 from hybrid_assets.settings import Lax, Name, Seed, Settings, Share
 from hybrid_assets.system_settings import SystemSettings
 
@@ -393,12 +393,6 @@ class Catalog(Settings):
                     f"cold_start.systems: {name} puts lists into another order, which is not judged there; name "
                     "systems without `rerank`"
                 )
-            read = [model for model in system.model_names if self.encoder_of(model)]
-            if read:
-                raise ValueError(
-                    f"cold_start.systems: the model {read[0]} of {name} reads an encoder and cannot be fitted again "
-                    "from ratings alone; name systems of other models"
-                )
             if system.is_learned and self.cold_start.seed == system.learning.seed + 1:
                 raise ValueError(
                     f"cold_start.seed = {self.cold_start.seed} draws the people by whom {name} learns to rank new "
@@ -409,7 +403,7 @@ class Catalog(Settings):
     def encoder_of(self, model: str) -> str | None:
         """The encoder that a model learns from, if it does from any."""
         settings = self.models.get(model)
-        return settings.encoder if isinstance(settings, VbprSettings) else None
+        return settings.encoder if isinstance(settings, TextEaseSettings | VbprSettings) else None
 
     def encoders_behind(self, system: SystemSettings) -> tuple[str, ...]:
         """The encoders that a system's lists depend on: those it needs itself, and those that its models learn from."""

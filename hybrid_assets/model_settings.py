@@ -65,17 +65,35 @@ class EaseSettings(_Weighted):
     """Weight of the squared norm of the item-item matrix."""
 
 
-class SequenceEaseSettings(_Weighted):
-    """EASE over what users rated close together, in closed form: the order of the ratings tells more than their set."""
+class _InOrder(_Weighted):
+    """How EASE reads the order of a user's ratings."""
 
-    algorithm: Literal["sequence_ease"]
-    """The algorithm's name."""
     regularisation: Annotated[float, Field(gt=0)] = 100.0
     """Weight of the squared norm of the item-item matrix."""
     decay: Annotated[float, Field(gt=0)] = 10.0
     """Ratings between two of a user's after which they count together less by a factor e."""
     most_movies: Annotated[int, Field(ge=1)] = 3000
     """How many movies are scored, the most rated ones: the time taken is the cube of their number."""
+
+
+class SequenceEaseSettings(_InOrder):
+    """EASE over what users rated close together, in closed form: the order of the ratings tells more than their set."""
+
+    algorithm: Literal["sequence_ease"]
+    """The algorithm's name."""
+
+
+class TextEaseSettings(_InOrder):
+    """The same, and movies with texts alike count as rated together (Jeunen et al. 2020): a hybrid in closed form."""
+
+    algorithm: Literal["text_ease"]
+    """The algorithm's name."""
+    encoder: Name
+    """Whose embeddings it reads: a name under [encoders]."""
+    text_weight: Annotated[float, Field(ge=0)] = 0.6
+    """How much texts count beside ratings; 0: not at all."""
+    text_width: Annotated[float, Field(gt=0)] = 0.3
+    """Difference of cosines over which texts count less by a factor e."""
 
 
 class AlsSettings(_Weighted):
@@ -240,6 +258,7 @@ ModelSettings = Annotated[
     | PmfSettings
     | EaseSettings
     | SequenceEaseSettings
+    | TextEaseSettings
     | AlsSettings
     | BprSettings
     | BiasedMfSettings

@@ -31,6 +31,7 @@ from hybrid_assets.model_settings import (
     PmfSettings,
     SasRecSettings,
     SequenceEaseSettings,
+    TextEaseSettings,
     UserKnnSettings,
     VbprSettings,
 )
@@ -389,6 +390,20 @@ ANOTHER = [
         SequenceEaseSettings(algorithm="sequence_ease"),
         {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0, "decay": 2.0, "most_movies": 9},
     ),
+    (
+        TextEaseSettings(algorithm="text_ease", encoder="a"),
+        {
+            "refresh": False,
+            "liked_only": True,
+            "power": 1.0,
+            "regularisation": 9.0,
+            "decay": 2.0,
+            "most_movies": 9,
+            "encoder": "b",
+            "text_weight": 0.1,
+            "text_width": 0.1,
+        },
+    ),
     (EaseSettings(algorithm="ease"), {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0}),
     (
         AlsSettings(algorithm="als"),
@@ -514,13 +529,6 @@ def test_a_reranked_system_needs_its_encoder_and_knows_its_base():
     assert catalog.systems["again"].needed_encoders == ("b",)
     assert catalog.kind_of(catalog.systems["again"]) == "hybrid"
     assert catalog.reranked() == {"again": "plain"}
-
-
-def test_cold_start_takes_no_system_whose_model_reads_texts():
-    base = load_catalog(dataset="sample").model_dump()
-    base["cold_start"]["systems"] = ["vbpr"]
-    with pytest.raises(ValueError, match="the model vbpr of vbpr reads an encoder"):
-        Catalog.model_validate(base)
 
 
 @pytest.mark.parametrize("algorithm", ["most_popular", "user_knn", "item_knn"])

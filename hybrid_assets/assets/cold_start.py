@@ -78,7 +78,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     systems = {name: catalog.systems[name] for name in settings.systems}
     models = model_specs(catalog, dict.fromkeys(model for it in systems.values() for model in it.model_names))
     threshold = evaluation.relevance_threshold
-    encoders = sorted({encoder for system in systems.values() for encoder in system.encoder_names})
+    encoders = sorted({encoder for system in systems.values() for encoder in catalog.encoders_behind(system)})
     # what fuses the branches: weights that validation chose stand beside the lists, learned ones are learned anew
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if system.weighs_branches}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
@@ -150,16 +150,19 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             movies=drawn_ids(train["movie_id"].unique().sort().to_numpy(), settings.movies, catalog.pairs.seed),
             seed=settings.seed,
         )
-        fitted = {}
-        for name, model in models.items():
-            step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
-            fitted[name] = fit_model(model, split.warm)
         here = {name: table for name, table in tables.items() if table is not None}
         embedded = {
             encoder: ids_and_vectors(here[f"embeddings_{encoder}"].collect(), "movie_id")
             for encoder in encoders
             if f"embeddings_{encoder}" in here
         }
+        fitted = {}
+        for name, model in models.items():
+            read = catalog.encoder_of(name)
+            if read and read not in embedded:
+                continue  # the systems with it say why they have no figures
+            step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
+            fitted[name] = fit_model(model, split.warm, embedded[read] if read else None)
         held = _HeldOut(catalog, split, fitted, embedded)
         films = cache(lambda: films_of(split.warm, film_years(here["movies"].collect()), threshold))
         rows = []
@@ -219,7 +222,7 @@ Fusion: TypeAlias = Sequence[float] | _Learned | None
 
 def _why_missing(catalog: Catalog, name: str, embedded: Embedded, needed: str) -> str:
     """`needed`: the asset that is not there and tells how the branches are fused; "" where none is lacking."""
-    without = [encoder for encoder in catalog.systems[name].encoder_names if encoder not in embedded]
+    without = [encoder for encoder in catalog.encoders_behind(catalog.systems[name]) if encoder not in embedded]
     if without:
         return f"not materialized: {catalog.backfill_command(*without)}"
     return f"{needed} is not materialized: {catalog.command_for(name)}" if needed else ""
@@ -289,13 +292,13 @@ def _people_rows(
 def _branches(system: SystemSettings, held: _HeldOut) -> tuple[dict[str, TowerPair], dict[str, tuple[Ids, Vectors]]]:
     """The system's models and texts that are there."""
     return (
-        {model: held.fitted[model] for model in system.model_names},
+        {model: held.fitted[model] for model in system.model_names if model in held.fitted},
         {encoder: held.embedded[encoder] for encoder in system.encoder_names if encoder in held.embedded},
     )
 
 
 def _tuned(system: SystemSettings, catalog: Catalog) -> str:
-    return ", ".join(encoder for encoder in system.encoder_names if catalog.encoders[encoder].tuning is not None)
+    return ", ".join(name for name in catalog.encoders_behind(system) if catalog.encoders[name].tuning is not None)
 
 
 def _row(name: str, protocol: str, candidates: str, known: int | None, state: str) -> dict[str, object]:

@@ -1,6 +1,7 @@
 """User profiles: each user as one vector in an encoder's space, so that content is a tower pair too.
 
-Belongs here: the two readings of the paper's equation 2. Does not: encoding, fusion.
+Belongs here: the two readings of the paper's equation 2, and texts without what all of them share. Does not: encoding,
+fusion.
 """
 
 from typing import Literal
@@ -8,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.towers import Ids, Vectors, positions
+from hybrid_assets.recommender.towers import Ids, Vectors, align, positions
 
 Reading = Literal["liked", "recency"]
 Weights = npt.NDArray[np.float64]
@@ -73,3 +74,23 @@ def user_profiles(
     length = np.linalg.norm(sums, axis=1, keepdims=True)
     has_profile = length[:, 0] > 1e-12
     return users[has_profile], (sums[has_profile] / length[has_profile]).astype(np.float32)
+
+
+def centred(item_ids: Ids, embeddings: Vectors, rated: Ids) -> Vectors:
+    """Unit vectors of the rated films without their common direction: (len(rated), d).
+
+    What all texts share says nothing about a user; without it cosines differ more between films.
+
+    Args:
+        item_ids: (m,) movies that have a text.
+        embeddings: (m, d) unit vectors of their texts.
+        rated: ids of the films that somebody rated, whose mean is taken off.
+
+    Raises:
+        ValueError: a rated film has no text.
+    """
+    vectors = align(item_ids, embeddings, rated, missing="refuse")
+    apart = vectors - vectors.mean(axis=0)
+    length = np.linalg.norm(apart, axis=1, keepdims=True)
+    unit: Vectors = apart / np.maximum(length, np.finfo(np.float32).tiny)
+    return unit

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.stacking_context import (
     CONTEXT_FEATURES,
@@ -101,26 +102,6 @@ class Block:
     users: Index
     items: Index
     features: dict[str, Feature]
-
-
-def centred(item_ids: Ids, embeddings: Vectors, rated: Ids) -> Vectors:
-    """Unit vectors of the rated films without their common direction: (len(rated), d).
-
-    What all texts share says nothing about a user; without it cosines differ more between films.
-
-    Args:
-        item_ids: (m,) movies that have a text.
-        embeddings: (m, d) unit vectors of their texts.
-        rated: ids of the films that somebody rated, whose mean is taken off.
-
-    Raises:
-        ValueError: a rated film has no text.
-    """
-    vectors = align(item_ids, embeddings, rated, missing="refuse")
-    apart = vectors - vectors.mean(axis=0)
-    length = np.linalg.norm(apart, axis=1, keepdims=True)
-    unit: Vectors = apart / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit
 
 
 def centred_content(ratings: pl.DataFrame, item_ids: Ids, embeddings: Vectors, threshold: float) -> TowerPair:

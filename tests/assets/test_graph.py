@@ -21,13 +21,25 @@ SYSTEMS = [
     "content_minilm",
     "ease",
     "sequence_ease",
+    "text_ease",
     *RERANKED,
     "models_minilm",
     "stacked_minilm",
     "stacked",
     "gated_minilm",
 ]
-MODELS = ["most_popular", "pmf", "ease", "ease_liked", "ease_all", "sequence_ease", "als", "als_liked", "user_knn"]
+MODELS = [
+    "most_popular",
+    "pmf",
+    "ease",
+    "ease_liked",
+    "ease_all",
+    "sequence_ease",
+    "text_ease",
+    "als",
+    "als_liked",
+    "user_knn",
+]
 EXPECTED = {
     *("raw_files", "movies", "ratings", "tags", "movie_documents", "train_ratings", "test_ratings"),
     *(f"factors/{model}" for model in MODELS),
@@ -259,7 +271,7 @@ def test_comparisons_are_those_of_the_users_metrics(built):
         assert row["difference"] == pytest.approx(one.mean() - two.mean())
         assert row["difference"] >= 0
         content = "content" if row["system"].startswith("content_") else "hybrid"
-        by_text = "minilm" in row["system"] or row["system"] == "ease_diverse"
+        by_text = "minilm" in row["system"] or row["system"] in ("ease_diverse", "text_ease")
         assert row["kind"] == (content if by_text else "collaborative")
 
 

@@ -41,7 +41,7 @@ def test_ease_scores_of_unrated_movies_are_the_trained_ones(few_users):
         np.testing.assert_array_equal(vectors, pair.user_vectors)
 
 
-@pytest.mark.parametrize("algorithm", ["item_knn", "most_popular", "sequence_ease"])
+@pytest.mark.parametrize("algorithm", ["item_knn", "most_popular", "sequence_ease", "text_ease"])
 def test_models_whose_user_vector_is_no_result_of_training_give_it_exactly(algorithm):
     pair, vectors = folded(algorithm, settings_of(algorithm), two_tastes())
     np.testing.assert_array_equal(vectors, pair.user_vectors)

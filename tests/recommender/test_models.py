@@ -21,18 +21,21 @@ from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
 from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.text_ease import text_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.tables import factor_table, model_towers
 from hybrid_assets.recommender.towers import TowerPair, first_appearance
 
 
-def with_texts(users: np.ndarray, items: np.ndarray, ratings: np.ndarray, **settings: object) -> TowerPair:
-    """VBPR over texts that are random, so that tastes have to come from the ratings."""
+def with_texts(
+    model: Callable[..., TowerPair], users: np.ndarray, items: np.ndarray, ratings: np.ndarray, **settings: object
+) -> TowerPair:
+    """A model over texts that are random, so that tastes have to come from the ratings."""
     movies = np.unique(items)
     texts = np.random.default_rng(3).normal(size=(len(movies), 6))
     unit = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
-    return vbpr(users, items, ratings, embeddings=(movies, unit), **settings)
+    return model(users, items, ratings, embeddings=(movies, unit), **settings)
 
 
 def shuffled_in_time(
@@ -61,7 +64,17 @@ MODELS: dict[str, partial[TowerPair]] = {
     "item_knn": partial(item_knn, neighbours=5, **graded),
     "user_knn": partial(user_knn, neighbours=10, **graded),
     "lightgcn": partial(lightgcn, factors=8, layers=2, **pairwise),
-    "vbpr": partial(with_texts, factors=4, text_factors=2, **pairwise),
+    "text_ease": partial(
+        shuffled_in_time,
+        partial(with_texts, text_ease),
+        regularisation=50.0,
+        decay=10.0,
+        most_movies=20,
+        text_weight=0.5,
+        text_width=0.5,
+        **graded,
+    ),
+    "vbpr": partial(with_texts, vbpr, factors=4, text_factors=2, **pairwise),
     "sasrec": partial(shuffled_in_time, sasrec, epochs=10, batch_size=64, **sequential),
     "bert4rec": partial(shuffled_in_time, bert4rec, masked=0.3, epochs=60, batch_size=16, **sequential),
 }

@@ -25,6 +25,7 @@ from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
+from hybrid_assets.recommender.models.text_ease import text_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.tables import FOLDS, Fold, fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
@@ -51,6 +52,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "pmf": Algorithm(pmf, ("cornac",)),
     "ease": Algorithm(ease, ("scipy",)),
     "sequence_ease": Algorithm(sequence_ease, ("scipy",)),
+    "text_ease": Algorithm(text_ease, ("scipy",)),
     "als": Algorithm(implicit_als, ("implicit",)),
     "bpr": Algorithm(bpr, ("cornac",)),
     "biased_mf": Algorithm(biased_mf, ("cornac",)),

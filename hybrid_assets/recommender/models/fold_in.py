@@ -287,5 +287,6 @@ FOLD_INS: dict[str, Callable[..., Solve]] = {
     "most_popular": most_popular,
     "pmf": pmf,
     "sequence_ease": sequence_ease,
+    "text_ease": sequence_ease,
     "user_knn": user_knn,
 }

@@ -29,6 +29,12 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
 
     either = CategoricalDistribution([False, True])
     weighted: dict[str, Any] = {"liked_only": either, "power": share(0.0, 4.0)}
+    in_order: dict[str, Any] = {
+        **weighted,
+        "regularisation": scale(10.0, 1000.0),
+        "decay": scale(2.0, 100.0),
+        "most_movies": count(1000, 4000),
+    }
     descent: dict[str, Any] = {
         "factors": count(8, 128),
         "epochs": count(10, 200),
@@ -54,12 +60,8 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "biased_mf": descent,
         "bpr": descent,
         "ease": {**weighted, "regularisation": scale(10.0, 3000.0)},
-        "sequence_ease": {
-            **weighted,
-            "regularisation": scale(10.0, 1000.0),
-            "decay": scale(2.0, 100.0),
-            "most_movies": count(1000, 4000),
-        },
+        "sequence_ease": in_order,
+        "text_ease": {**in_order, "text_weight": scale(0.03, 3.0), "text_width": scale(0.05, 2.0)},
         "als": {
             **weighted,
             "factors": count(8, 128),

@@ -3,6 +3,8 @@
 Belongs here: that closed form. Does not: EASE without an order (ease.py), models trained on sequences (sequences.py).
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +28,7 @@ def sequence_ease(
     most_movies: int,
     liked_only: bool,
     power: float,
+    also: Callable[[Vectors, Ids], Vectors] | None = None,
 ) -> TowerPair:
     """Score of a movie = sum over the user's ratings x_uj B_ji; two movies count together as they were rated close.
 
@@ -49,6 +52,7 @@ def sequence_ease(
         most_movies: how many movies are scored, at most LARGEST_SIDE.
         liked_only: whether only liked ratings count.
         power: weight of a rating is (rating / threshold)^power.
+        also: G and the ids of its movies -> G with what else is known of them (text_ease.py).
 
     Raises:
         ValueError: as `interactions`; or more movies are to be scored than a dense inverse is supported for.
@@ -68,6 +72,8 @@ def sequence_ease(
     order = order[place[order] >= 0]
     when = _places(row[order], timestamps[order])
     gram = _gram(row[order], place[order], weights[order], when, len(kept), decay)
+    if also:
+        gram = also(gram, items[kept])
     user_vectors = np.zeros((len(users), len(kept)), dtype=np.float32)
     user_vectors[row[order], place[order]] = weights[order]
     item_vectors = np.zeros((len(items), len(kept)), dtype=np.float32)
