@@ -30,7 +30,7 @@ from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
 from hybrid_assets.reporting.plots import search_plot
-from hybrid_assets.specs import model_spec, of_account
+from hybrid_assets.specs import model_spec
 
 SEED = 42
 
@@ -99,7 +99,7 @@ def tune_model(
     def quality(searched: Mapping[str, Any]) -> float:
         return judged(fit_model(model_spec(with_settings(settings, searched), threshold), fit_rows, texts))
 
-    given = of_account(settings)
+    given = settings.model_dump(mode="json", exclude={"refresh"})
     held = {name: value for name, value in given.items() if name not in space}
     made_from = [stamp.data_version for key in _inputs(encoder) if (stamp := store.stamp(key))]
     versions = {

@@ -43,11 +43,13 @@ def model_spec(settings: ModelSettings, threshold: float) -> ModelSpec:
 
 
 def of_account(settings: ModelSettings) -> dict[str, Any]:
-    """What a model's result depends on beside its inputs: its code's version, and its settings but when it is
-    refreshed and whose vectors it reads.
-    """
-    version = ALGORITHMS[settings.algorithm].version
-    return {"version": version, **settings.model_dump(mode="json", exclude={"refresh", "encoder"})}
+    """What of a model's settings its result depends on: neither when it is refreshed nor whose vectors it reads."""
+    return settings.model_dump(mode="json", exclude={"refresh", "encoder"})
+
+
+def code_of(algorithms: Iterable[str]) -> str:
+    """The versions of some algorithms, as 2.1: part of the version of whatever is made with them."""
+    return ".".join(str(ALGORITHMS[algorithm].version) for algorithm in sorted(set(algorithms)))
 
 
 def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:

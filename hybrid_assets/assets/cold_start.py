@@ -33,7 +33,7 @@ from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.recommender.validity import outside
-from hybrid_assets.specs import learned_spec, model_specs, of_account
+from hybrid_assets.specs import code_of, learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
 MEASURED = "measured"
@@ -89,7 +89,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version="3",
+        version=f"4.{code_of(model.algorithm for model in models.values())}",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},

@@ -10,7 +10,7 @@ from hybrid_assets.orchestration.incremental import Computed, Step, incremental_
 from hybrid_assets.recommender.models.algorithms import fit_folds, libraries_of, takes
 from hybrid_assets.recommender.tables import factor_table, ids_and_vectors
 from hybrid_assets.recommender.validity import degenerate_factors
-from hybrid_assets.specs import model_spec, of_account
+from hybrid_assets.specs import code_of, model_spec, of_account
 
 
 def factor_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
@@ -32,7 +32,7 @@ def _factor_asset(name: str, settings: ModelSettings, encoder: str | None, thres
     @incremental_asset(
         key=f"factors/{name}",
         group="factors",
-        version="2",
+        version=code_of([settings.algorithm]),
         settings=result_settings,
         libraries=used,
         inputs=inputs,

@@ -19,7 +19,7 @@ from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
-from hybrid_assets.specs import learned_spec, model_specs, of_account
+from hybrid_assets.specs import code_of, learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
 # What of the movies a learned fusion depends on.
@@ -70,7 +70,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version="4",
+        version=f"4.{code_of(model.algorithm for model in models.values())}",
         settings=[
             stacker.of_candidates,
             {model: of_account(catalog.models[model]) for model in models},
