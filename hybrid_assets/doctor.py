@@ -72,7 +72,9 @@ def _gpu(device: str) -> Finding:
     if free >= 0:
         return Finding("GPU", True, found)
     if gpu_gib(device) > 0:
-        return Finding("GPU", False, f"the driver has one; {found}", "install the torch that fits the driver")
+        return Finding(
+            "GPU", False, f"the driver has one, torch finds {found}", "install the torch that fits the driver"
+        )
     return Finding("GPU", True, f"{found}; encoders that need one are left out, all else runs")
 
 

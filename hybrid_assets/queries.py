@@ -309,8 +309,8 @@ def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, 
 def lineage(store: TableStore, asset: str) -> dict[str, Stamp]:
     """What made an asset: its stamp and those of everything it came from, the asset first.
 
-    The data version of an input that a stamp names is the input's at that time; where the input's own stamp here has
-    another one, the input was made anew since.
+    What a stamp says of an input was so at that time (`Stamp.inputs`); where a whole input counts, and its own stamp
+    here has another data version, the input was made anew since.
 
     Raises:
         dagster.Failure: the asset has no table.

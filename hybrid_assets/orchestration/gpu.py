@@ -68,8 +68,6 @@ class GpuResource(dg.ConfigurableResource[None]):
         """Free memory (-1 without a GPU), and what was found, in words."""
         import torch
 
-        # torch numbers the fastest first, nvidia-smi, and so whoever names a device, by the slots
-        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         if not torch.cuda.is_available():
             return -1.0, "none (this torch is built " + (
                 f"for CUDA {torch.version.cuda} and sees none)" if torch.version.cuda else "for the CPU)"
@@ -91,6 +89,9 @@ def gpu_gib(device: str) -> float:
 
     0 also where torch would not see it: built for the CPU, or told so by CUDA_VISIBLE_DEVICES.
     """
+    # nvidia-smi, and so whoever names a device, numbers by the slots, torch the fastest first unless it is told before
+    # it looks for GPUs, as loading an encoder makes it do; this is asked when the definitions load
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     smi = shutil.which("nvidia-smi")
     if smi is None or importlib.metadata.version("torch").endswith("+cpu"):
         return 0.0
@@ -102,22 +103,28 @@ def gpu_gib(device: str) -> float:
         return 0.0
     # a driver that finds no GPU says so on stdout and fails
     rows = [line.split(", ") for line in told.stdout.splitlines()] if told.returncode == 0 else []
-    gpus = [(uuid, float(size) / 1024) for uuid, size in (row for row in rows if len(row) == 2) if size.isdigit()]
+    # a GPU that shares the machine's memory has none of its own to tell
+    gpus = [(row[0], float(row[1]) / 1024 if row[1].isdigit() else 0.0) for row in rows if len(row) == 2]
     place = int(device.partition(":")[2] or 0)
     return dict(enumerate(_visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))).get(place, 0.0)
 
 
 def _visible(gpus: list[tuple[str, float]], told: str | None) -> list[float]:
-    """Sizes of the GPUs that CUDA_VISIBLE_DEVICES names, in its order; of all where it is not set."""
+    """Sizes of the GPUs that CUDA_VISIBLE_DEVICES names, in its order up to a name of none, as CUDA does; else of all."""
     sizes = [size for _, size in gpus]
     if told is None:
         return sizes
     names = [name.strip() for name in told.split(",") if name.strip()]
     if any(name.startswith("MIG-") for name in names):  # a part whose size the driver does not list; the claim looks
         return [max(sizes, default=0.0)] * len(names)
-    return [
-        size
-        for name in names
-        for place, (uuid, size) in enumerate(gpus)
-        if name == str(place) or (name.startswith("GPU-") and uuid.startswith(name))
-    ]
+    found: list[float] = []
+    for name in names:
+        named = [
+            size
+            for place, (uuid, size) in enumerate(gpus)
+            if name == str(place) or (name.startswith("GPU-") and uuid.startswith(name))
+        ]
+        if not named:
+            break
+        found.append(named[0])
+    return found

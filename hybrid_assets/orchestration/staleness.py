@@ -168,6 +168,8 @@ def judge(
         except (ValueError, OSError, dg.Failure) as unavailable:
             # it would fail the run in these words
             verdicts[key] = Verdict("blocked", (_in_words(unavailable),), stamp)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as unreadable:
+            verdicts[key] = Verdict("blocked", (_damage(recipe, store) or str(unreadable),), stamp)
     return verdicts
 
 
@@ -175,6 +177,16 @@ def _in_words(error: ValueError | OSError | dg.Failure) -> str:
     if isinstance(error, OSError):
         return with_remedy(error)
     return (error.description if isinstance(error, dg.Failure) else None) or str(error)
+
+
+def _damage(recipe: Recipe, store: TableStore) -> str:
+    """Which of the inputs that are read in part is not as it was written, and what to do; "" where none is."""
+    for name in recipe.parts:
+        try:
+            store.verify(recipe.inputs[name])
+        except dg.Failure as damaged:
+            return _in_words(damaged)
+    return ""
 
 
 def outdated(

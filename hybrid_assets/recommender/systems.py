@@ -74,8 +74,8 @@ def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, 
     if len(users) == 0:
         raise ValueError(
             "no user has a relevant movie in the validation part of train, so neither settings nor a fusion's weights "
-            "can be chosen; lower evaluation.relevance_threshold, set alpha for a system of two branches, or take one "
-            "branch"
+            "can be chosen on it; lower evaluation.relevance_threshold, or set them by hand (systems.<name>.alpha of "
+            "two branches)"
         )
     return pool, users, relevant
 

@@ -395,13 +395,14 @@ def training_memory_gib(spec: EncoderSpec, folder: Path, recipe: TuningSpec, tok
     # 4 bits and the double-quantised scales; what is not a linear layer stays in bfloat16
     held = linear * 0.516 + (weights - linear) * 2 if spec.precision == "nf4" else weights * size[spec.precision]
     trained = weights if recipe.method == "full" else weights * 0.003
+    config = config.get_text_config()  # of what reads pictures too
     width, layers = config.hidden_size, config.num_hidden_layers
     activation = 4 if spec.precision == "float32" else 2
     positions = 2 * recipe.batch_size * tokens
     # some architectures name it otherwise; four times the width is what the transformer's own paper takes
     inner = getattr(config, "intermediate_size", 4 * width)
     one_layer = positions * (8 * width + 3 * inner) * activation
-    attention = 2 * recipe.batch_size * config.num_attention_heads * tokens**2 * activation
+    attention = 2 * recipe.batch_size * getattr(config, "num_attention_heads", 0) * tokens**2 * activation
     kept = layers * (one_layer if spec.precision == "float32" else positions * width * activation)
     # gradient, and two moments of Adam, in float32
     return float(held + trained * 12 + kept + one_layer + 2 * attention) / 2**30

@@ -146,7 +146,12 @@ def ordered(leaderboard: pl.DataFrame) -> list[dict[str, Any]]:
 
 def with_reach(value: float, low: float, high: float) -> str:
     """A figure with half the width of its interval: `0.376 \N{PLUS-MINUS SIGN}0.012`."""
-    return f"{value:.3f} \N{PLUS-MINUS SIGN}{(high - low) / 2:.3f}"
+    return f"{value:.3f} {reach(low, high)}"
+
+
+def reach(low: float, high: float) -> str:
+    """Half the width of an interval: `\N{PLUS-MINUS SIGN}0.012`."""
+    return f"\N{PLUS-MINUS SIGN}{(high - low) / 2:.3f}"
 
 
 def interval(row: Row, metric: str) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ from hybrid_assets.reporting.leaderboard import (
     number,
     ordered,
     published,
+    reach,
     with_reach,
 )
 
@@ -119,7 +120,7 @@ def _with_interval(row: Row, metric: str) -> Text:
         return _missing()
     text = Text(f"{value:.3f}", style="bold" if metric == "ndcg" else "")
     if bounds is not None:
-        text.append(f" \N{PLUS-MINUS SIGN}{(bounds[1] - bounds[0]) / 2:.3f}", style="not bold dim")
+        text.append(f" {reach(*bounds)}", style="not bold dim")
     return text
 
 

@@ -450,6 +450,18 @@ def test_dimensions_that_are_not_the_encoders_are_refused_in_every_run_and_nothi
     assert graph.table("embeddings/minilm").equals(before)
 
 
+def test_status_tells_of_damaged_bytes_of_a_table_of_which_a_part_counts(graph):
+    file = graph.store.path(dg.AssetKey(["movies"]))
+    content = bytearray(file.read_bytes())
+    content[4:400] = bytes(396)
+    file.write_bytes(content)
+    recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)
+    told = {record["asset"]: record for record in queries.status(recipes, graph.store, recipes, {})}
+    assert told["user_metrics/ease"]["state"] == "blocked"
+    assert "Delete the file and run again" in str(told["user_metrics/ease"]["why"])
+    assert told["scores/ease"]["state"] == "fresh"
+
+
 def test_status_tells_of_a_damaged_table_and_of_all_others(graph):
     graph.store.path(dg.AssetKey(["factors", "ease"])).write_bytes(b"not parquet")
     recipes = recipes_of(build_definitions(graph.catalog, graph.storage).assets)

@@ -13,7 +13,7 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
 from hybrid_assets.orchestration.storage import StampedTable, content_hash
-from hybrid_assets.recommender import learned_systems
+from hybrid_assets.recommender import learned_systems, tables
 from hybrid_assets.recommender.contrastive_pairs import cold_movies
 from hybrid_assets.recommender.split import drawn_ids
 
@@ -120,7 +120,8 @@ def test_pairs_hold_no_cold_movie_and_no_held_out_rating(built):
 
 def test_pairs_that_know_too_much_stop_the_run(graph, monkeypatch):
     before = graph.table("contrastive_pairs")
-    monkeypatch.setattr(tuning, "fold_of", lambda train, fold: train)
+    for module in (tables, tuning):
+        monkeypatch.setattr(module, "fold_of", lambda train, fold: train)
     settings = graph.catalog.model_dump()
     settings["pairs"]["seed"] += 1
     graph.catalog = Catalog.model_validate(settings)

@@ -93,6 +93,11 @@ def with_driver(monkeypatch, folder, script):
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
 
+def test_a_gpu_without_memory_of_its_own_keeps_its_place(monkeypatch, tmp_path, torch_of_cuda):
+    with_driver(monkeypatch, tmp_path, "#!/bin/sh\nprintf 'GPU-aa, [N/A]\\nGPU-bb, 24576\\n'\n")
+    assert (gpu.gpu_gib("cuda:0"), gpu.gpu_gib("cuda:1")) == (0, 24)
+
+
 def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path, torch_of_cuda):
     with_driver(monkeypatch, tmp_path, "#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
@@ -122,6 +127,8 @@ def test_the_driver_is_asked_without_torch(monkeypatch, tmp_path, torch_of_cuda,
         ("1,0", "cuda:1", 8),
         ("GPU-bb", "cuda:0", 24),
         ("GPU-bb", "cuda:1", 0),
+        ("0,7,1", "cuda:1", 0),
+        ("0,-1,1", "cuda:1", 0),
         ("MIG-cc33", "cuda:0", 24),
     ],
 )
