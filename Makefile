@@ -3,8 +3,8 @@
 # make ui     Dagster's web UI on http://127.0.0.1:3000; PORT=3001: on another port
 # make lint   formatting, lint, types, module boundaries; make format mends what can be
 # make test-slow   the tests that take minutes
-# make bench  the figures of docs/results.md on speed
-# make clean  remove what was installed
+# make bench  the figures on speed in docs/ (minutes; downloads ml-latest-small)
+# make clean  remove what was installed; data/ and dagster_home/ stay
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev run test test-slow lint format ui bench clean
 

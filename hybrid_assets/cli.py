@@ -297,18 +297,23 @@ def recommend(
     ratings: Annotated[
         Path | None,
         typer.Option(
-            help="Your own: a CSV with the columns movieId (or else title) and rating. In place of USER.",
+            help="Your own: a CSV or Parquet file of one person, movieId (or else title) and rating. In place of USER.",
         ),
     ] = None,
     interactive: Annotated[
         bool, typer.Option("--interactive", help="Type titles and stars. In place of USER.")
     ] = False,
     system: Annotated[str | None, typer.Option(help="A system; default: the first of the leaderboard.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many movies.")] = 10,
+    k: Annotated[
+        int, typer.Option("-k", min=1, help="How many movies; to a user at most evaluation.list_length.")
+    ] = 10,
     why: Annotated[bool, typer.Option("--why", help="Which branch and which liked movies put each there.")] = False,
     dataset: DatasetOption = None,
 ) -> None:
     """What a system recommends to a user, or to somebody who is not in the data.
+
+    A user's list is the one that is judged: it is made without the test part of their ratings, so that what they rated
+    there may be in it. A list for --ratings holds nothing of these.
 
     Without --system: the first of the leaderboard that can tell movies apart for them, for somebody new the first that
     can take them in as well. Ratings of somebody new count as given at the last moment of the data; a column of times
