@@ -110,7 +110,7 @@ def gpu_gib(device: str) -> float:
 
 
 def _visible(gpus: list[tuple[str, float]], told: str | None) -> list[float]:
-    """Sizes of the GPUs that CUDA_VISIBLE_DEVICES names, in its order up to a name of none, as CUDA does; else of all."""
+    """Sizes of the GPUs that CUDA_VISIBLE_DEVICES names, in its order, up to a name of none; all where it is unset."""
     sizes = [size for _, size in gpus]
     if told is None:
         return sizes
