@@ -77,7 +77,7 @@ def test_the_weight_goes_to_the_branch_that_knows(informative, fusion):
 
 def test_a_weight_that_cannot_be_chosen_says_how_to_set_it():
     train = TRAIN.with_columns(pl.lit(False).alias("validation"))
-    with pytest.raises(ValueError, match="systems.<name>.alpha of two branches"):
+    with pytest.raises(ValueError, match=r"systems\.<name>\.alpha of two branches"):
         choose_weights({}, train, "convex", k=5, threshold=4.0)
 
 
