@@ -53,7 +53,7 @@ def model_towers(factors: pl.LazyFrame, fold: Fold) -> TowerPair:
     """The tower pair of a model's `factor_table` for one fold."""
     rows = factors.filter(pl.col("fold") == fold).collect()
     # users stand first, and a slice copies nothing: these are the largest tables there are
-    users = (rows["side"] == "user").sum()
+    users = int((rows["side"] == "user").sum())
     return TowerPair(*ids_and_vectors(rows.head(users), "id"), *ids_and_vectors(rows.slice(users), "id"))
 
 
