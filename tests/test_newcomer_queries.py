@@ -13,6 +13,7 @@ from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
 from hybrid_assets.queries import KnowsNothing, NotFound, find_movie, find_title
+from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.reporting.recommendations import Recommendation
 
 
@@ -247,6 +248,19 @@ def test_a_user_whose_list_is_arbitrary_is_told_so(built, monkeypatch):
     monkeypatch.setattr(queries, "table", disliked)
     with pytest.raises(KnowsNothing, match="so content_minilm knows nothing of user 1; take --system most_popular"):
         queries.recommendations(built.store, built.catalog, 1, "content_minilm", 5)
+
+
+def test_reasons_stay_with_their_movies_in_whatever_order_the_rows_come(built):
+    catalog, titles = built.catalog, queries.titles_of(built.store)
+    scores = built.table("scores/mf_minilm").filter(pl.col("user_id") == 1)
+    own = built.table("train_ratings").filter(pl.col("user_id") == 1)
+    embedded = ids_and_vectors(built.table("embeddings/minilm"), "movie_id")
+    told, turned = (
+        queries.explained(catalog, catalog.systems["mf_minilm"], rows, titles, own, lambda branch: embedded)
+        for rows in (scores, scores.reverse())
+    )
+    assert len({entry.reasons for entry in told}) > 1
+    assert told == turned
 
 
 def test_the_next_system_is_taken_where_one_knows_nothing_and_it_is_said():

@@ -42,6 +42,13 @@ def test_a_missing_vector_is_zero_or_refused():
         align(IDS, VECTORS, wanted, missing="refuse")
 
 
+def test_vectors_that_stand_in_order_are_not_copied():
+    ids, vectors = np.array([5, 3, 9]), np.eye(3, dtype=np.float32)
+    assert align(ids, vectors, ids.copy(), missing="refuse") is vectors
+    turned = align(ids, vectors, ids[::-1], missing="refuse")
+    assert turned.tolist() == vectors[::-1].tolist()
+
+
 def test_an_empty_tower_gives_every_id_the_zero_vector():
     nobody = np.empty(0, dtype=np.int64)
     assert align(nobody, np.empty((0, 2), dtype=np.float32), IDS, missing="zero").tolist() == [[0, 0], [0, 0]]
