@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_va
 
 from hybrid_assets.datasets.fields import check_columns
 from hybrid_assets.encoder_settings import EncoderSettings
-from hybrid_assets.model_settings import ModelSettings, TextEaseSettings, VbprSettings
+from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.settings import Lax, Name, Seed, Settings, Share
 from hybrid_assets.system_settings import SystemSettings
 
@@ -332,9 +332,10 @@ class Catalog(Settings):
             yield from ((f"systems.{name}.{setting}", encoder, self.encoders) for encoder in system.encoder_names)
             if system.rerank and system.rerank.encoder:
                 yield f"systems.{name}.rerank.encoder", system.rerank.encoder, self.encoders
-        for name, model in self.models.items():
-            if isinstance(model, VbprSettings):
-                yield f"models.{name}.encoder", model.encoder, self.encoders
+        for name in self.models:
+            read = self.encoder_of(name)
+            if read is not None:
+                yield f"models.{name}.encoder", read, self.encoders
         for name, encoder in self.encoders.items():
             if encoder.base is not None:
                 yield f"encoders.{name}.base", encoder.base, self.encoders
@@ -402,8 +403,8 @@ class Catalog(Settings):
 
     def encoder_of(self, model: str) -> str | None:
         """The encoder that a model learns from, if it does from any."""
-        settings = self.models.get(model)
-        return settings.encoder if isinstance(settings, TextEaseSettings | VbprSettings) else None
+        encoder: str | None = getattr(self.models.get(model), "encoder", None)
+        return encoder
 
     def encoders_behind(self, system: SystemSettings) -> tuple[str, ...]:
         """The encoders that a system's lists depend on: those it needs itself, and those that its models learn from."""

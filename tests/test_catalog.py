@@ -144,6 +144,7 @@ def test_three_lines_add_an_encoder(tmp_path):
         ),
         ("[models.x]\nalgorithm = 'svd'", "'pmf'"),
         ("[models.x]\nalgorithm = 'vbpr'\nencoder = 'minilmm'", "models.x.encoder = 'minilmm' is not defined"),
+        ("[models.x]\nalgorithm = 'text_ease'\nencoder = 'minilmm'", "models.x.encoder = 'minilmm' is not defined"),
         ("[models.x]\nalgorithm = 'sasrec'\nheads = 3", "models.x: factors (64) must be a multiple of heads (3)"),
         ("[models.minilm]\nalgorithm = 'ease'", "'minilm' is the name of a model and of an encoder"),
         (

@@ -48,7 +48,10 @@ def comparison_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     def comparisons(step: Step, leaderboard: pl.LazyFrame, **tables: pl.LazyFrame | None) -> Computed:
         """Is A better than B: NDCG@k of every system against every other, paired over users, Holm-corrected."""
         found = with_figures(leaderboard.collect(), tables, "users_")
-        values = {name: table.sort("user_id")[METRIC].to_numpy() for name, table in found.items()}
+        values = {
+            name: table.select("user_id", METRIC).sort("user_id").collect()[METRIC].to_numpy()
+            for name, table in found.items()
+        }
         pairs = compare(values, **evaluation.bootstrap).with_columns(
             pl.col("system").replace_strict(kinds, return_dtype=pl.String).alias("kind"),
             pl.col("other").replace_strict(kinds, return_dtype=pl.String).alias("other_kind"),

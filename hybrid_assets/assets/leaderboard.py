@@ -119,13 +119,13 @@ def user_metrics_of(catalog: Catalog) -> dict[str, str]:
 
 def with_figures(
     leaderboard: pl.DataFrame, tables: Mapping[str, pl.LazyFrame | None], prefix: str
-) -> dict[str, pl.DataFrame]:
+) -> dict[str, pl.LazyFrame]:
     """The tables, named by prefix and system, of the systems that the leaderboard gives figures, best first.
 
     Another one may have been measured on other users.
     """
     current = leaderboard.filter(pl.col("state") == MATERIALIZED)["system"]
-    return {name: table.collect() for name in current if (table := tables[prefix + name]) is not None}
+    return {name: table for name in current if (table := tables[prefix + name]) is not None}
 
 
 def _gpu_needed(catalog: Catalog, name: str, gpu_gib: float) -> str:

@@ -64,8 +64,12 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         """
 
         board = leaderboard.collect()
+        judged_users, lists_shown = (
+            {name: table.collect() for name, table in with_figures(board, tables, prefix).items()}
+            for prefix in ("users_", "scores_")
+        )
         cold = None if cold_start is None else cold_start.collect()
-        pictures = draw_pictures(board, with_figures(board, tables, "users_"), reranked, cold, catalog.floor)
+        pictures = draw_pictures(board, judged_users, reranked, cold, catalog.floor)
         page = report_page(
             board,
             comparisons=None if comparisons is None else comparisons.collect(),
@@ -78,7 +82,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
                 train_ratings.collect(),
                 test_ratings.collect(),
                 movies.collect(),
-                with_figures(board, tables, "scores_"),
+                lists_shown,
                 relevance_threshold=evaluation.relevance_threshold,
             ),
             relevance_threshold=evaluation.relevance_threshold,

@@ -42,9 +42,10 @@ def strata_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
         step: Step, leaderboard: pl.LazyFrame, train_ratings: pl.LazyFrame, **users: pl.LazyFrame | None
     ) -> Computed:
         """For whom, and for which movies: NDCG@k by how much users rated, recall@k by how often movies are rated."""
-        tables = with_figures(leaderboard.collect(), users, "users_")
+        found = with_figures(leaderboard.collect(), users, "users_")
+        tables = {name: table.collect() for name, table in found.items()}
         counts = train_ratings.group_by("movie_id", maintain_order=True).len().collect()["len"].to_numpy()
-        found = strata_table(tables, counts.astype("int64"), **evaluation.bootstrap)
-        return Computed(found, {"systems": len(tables)})
+        rows = strata_table(tables, counts.astype("int64"), **evaluation.bootstrap)
+        return Computed(rows, {"systems": len(tables)})
 
     return [strata]

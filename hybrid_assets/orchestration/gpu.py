@@ -105,8 +105,9 @@ def gpu_gib(device: str) -> float:
     rows = [line.split(", ") for line in told.stdout.splitlines()] if told.returncode == 0 else []
     # a GPU that shares the machine's memory has none of its own to tell
     gpus = [(row[0], float(row[1]) / 1024 if row[1].isdigit() else 0.0) for row in rows if len(row) == 2]
+    sizes = _visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))
     place = int(device.partition(":")[2] or 0)
-    return dict(enumerate(_visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES")))).get(place, 0.0)
+    return sizes[place] if place < len(sizes) else 0.0
 
 
 def _visible(gpus: list[tuple[str, float]], told: str | None) -> list[float]:

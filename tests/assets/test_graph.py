@@ -352,6 +352,25 @@ def test_a_system_that_is_not_materialized_stands_on_the_leaderboard_with_the_re
     }
 
 
+def test_cold_start_says_which_encoder_a_systems_model_lacks_or_that_it_has_learnt_too_much(graph):
+    settings = graph.catalog.model_dump()
+    for encoder in ("smollm2", "minilm_ft"):
+        settings["models"][f"by_{encoder}"] = {"algorithm": "text_ease", "encoder": encoder, "refresh": False}
+        settings["systems"][f"by_{encoder}"] = {"model": f"by_{encoder}"}
+    settings["cold_start"]["systems"] = ["ease", "by_smollm2", "by_minilm_ft", "models_minilm"]
+    graph.catalog = Catalog.model_validate(settings)
+    minilm = graph.store.path(dg.AssetKey(["embeddings", "minilm"]))
+    shutil.copy(minilm, graph.store.path(dg.AssetKey(["embeddings", "minilm_ft"])))  # as if it were there
+    assert graph.computed(dg.AssetSelection.assets("cold_start")) == {"cold_start"}
+    states = graph.table("cold_start").filter(protocol="people").select("system", "state").unique()
+    assert dict(states.iter_rows()) == {
+        "ease": "measured",
+        "models_minilm": "measured",
+        "by_smollm2": "not materialized: hybrid-assets backfill smollm2 --dataset folder",
+        "by_minilm_ft": "minilm_ft has learnt from what these users liked",
+    }
+
+
 def test_cold_start_judges_a_learned_system_on_new_people_alone(built):
     rows = built.table("cold_start").filter(pl.col("system") == "stacked_minilm")
     people, movies = rows.filter(pl.col("protocol") == "people"), rows.filter(pl.col("protocol") == "movies")
