@@ -5,6 +5,7 @@ Belongs here: finding them and ending them. Does not: trying again, which the se
 """
 
 import functools
+import os
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,9 @@ from dagster._core.storage.runs.sqlite import SqliteRunStorage
 
 # The machine a run's process is on; without it, records in a local SQLite file are of this machine.
 HOST_TAG = "hybrid_assets/host"
+# The number of a run's process, told before Dagster does so. A run started again from another copies its tags, and so
+# the value names the run, too.
+PROCESS_TAG = "hybrid_assets/process"
 UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -49,6 +53,15 @@ def end_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     return ended
 
 
+def tags_of_this_process(run_id: str) -> dict[str, str]:
+    """Tags for a run that this process is about to execute itself.
+
+    Dagster notes the process only a moment after it called the run started: killed in between, nothing else told that
+    the run has ended.
+    """
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{run_id}:{os.getpid()}"}
+
+
 def name_host(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Note on which machine a run is where its launcher, the UI say, did not."""
     if HOST_TAG not in run.tags:
@@ -61,19 +74,32 @@ def _note_host(instance: dg.DagsterInstance, run_id: str) -> None:
 
 
 def _alive(instance: dg.DagsterInstance, record: dg.RunRecord) -> bool:
-    for event in instance.all_logs(record.dagster_run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
-        told = event.dagster_event.engine_event_data.metadata.get("pid") if event.dagster_event else None
-        if told is not None:
-            try:
-                process = psutil.Process(int(str(told.value)))
-                if process.status() == psutil.STATUS_ZOMBIE:
-                    return False
-                if event.timestamp > time.time() + CLOCK_TOLERANCE_SECONDS:
-                    # the clock was set back since: times tell nothing, but any run is a Python process
-                    return any("python" in word for word in process.cmdline()[:1])
-                # a process that began after the run said its number only has the same number
-                return bool(process.create_time() <= event.timestamp + CLOCK_TOLERANCE_SECONDS)
-            except psutil.NoSuchProcess:
-                return False
-    # either way: a clock that was set back must not make it wait for ever
-    return abs(datetime.now(UTC) - record.update_timestamp.astimezone(UTC)) < START_TIMEOUT
+    told = _told_process(instance, record)
+    if told is None:
+        # either way: a clock that was set back must not make it wait for ever
+        return abs(datetime.now(UTC) - record.update_timestamp.astimezone(UTC)) < START_TIMEOUT
+    number, at = told
+    try:
+        process = psutil.Process(number)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        if at > time.time() + CLOCK_TOLERANCE_SECONDS:
+            # the clock was set back since: times tell nothing, but any run is a Python process
+            return any("python" in word for word in process.cmdline()[:1])
+        # a process that began after the run said its number only has the same number
+        return bool(process.create_time() <= at + CLOCK_TOLERANCE_SECONDS)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _told_process(instance: dg.DagsterInstance, record: dg.RunRecord) -> tuple[int, float] | None:
+    """Number of a run's process and when it was told, in seconds since 1970."""
+    run = record.dagster_run
+    run_id, _, number = run.tags.get(PROCESS_TAG, "").partition(":")
+    if run_id == run.run_id:
+        return int(number), record.create_timestamp.timestamp()
+    for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        pid = event.dagster_event.engine_event_data.metadata.get("pid") if event.dagster_event else None
+        if pid is not None:
+            return int(str(pid.value)), event.timestamp
+    return None

@@ -4,15 +4,15 @@ Belongs here: one run and how it ended. Does not: what to select (jobs.py), how 
 """
 
 import os
-import socket
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 
-from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+from hybrid_assets.orchestration.abandoned import end_abandoned_runs, tags_of_this_process
 from hybrid_assets.orchestration.incremental import FORCE_TAG
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH, selected_keys
 from hybrid_assets.orchestration.records import make_home, materialized, open_records, records_kept
@@ -76,11 +76,13 @@ def run_in_process(
         computed, unchanged = [], len(selected) - len(keys)
         if not keys:
             return RunOutcome(True, time.monotonic() - started, (), unchanged, {})
+        run_id = str(uuid.uuid4())
         result = job.execute_in_process(
+            run_id=run_id,
             instance=instance,
             asset_selection=list(keys),
             run_config={"loggers": {"terminal": {}}},
-            tags={HOST_TAG: socket.gethostname(), **({FORCE_TAG: ",".join(force)} if force else {})},
+            tags=tags_of_this_process(run_id) | ({FORCE_TAG: ",".join(force)} if force else {}),
             raise_on_error=False,
         )
     for event in result.get_asset_materialization_events():

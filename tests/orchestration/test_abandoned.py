@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from hybrid_assets.orchestration import abandoned
-from hybrid_assets.orchestration.abandoned import HOST_TAG, end_abandoned_runs
+from hybrid_assets.orchestration.abandoned import HOST_TAG, PROCESS_TAG, end_abandoned_runs
 from hybrid_assets.orchestration.incremental import Computed, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -29,6 +30,41 @@ with dg.DagsterInstance.get() as instance:
     dg.materialize([slow], instance=instance, tags={"hybrid_assets/host": sys.argv[1]} if sys.argv[1] else {})
 """
 
+# A run in its own process that is killed as soon as Dagster has recorded one event of it.
+KILLED_AT_ONCE = """
+import os, signal, sys
+from pathlib import Path
+import dagster as dg
+import polars as pl
+from hybrid_assets.orchestration.incremental import Computed, incremental_asset
+from hybrid_assets.orchestration.console import terminal_logger
+from hybrid_assets.orchestration.running import run_in_process
+from hybrid_assets.orchestration.storage import TableStore
+
+record = dg.DagsterInstance.handle_new_event
+
+def record_and_die(instance, event, **options):
+    record(instance, event, **options)
+    if event.dagster_event and event.dagster_event.event_type_value == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+dg.DagsterInstance.handle_new_event = record_and_die
+
+@incremental_asset(key="one", group="g", version="1", columns={"x": "a number"})
+def one(step):
+    return Computed(pl.DataFrame({"x": [1]}))
+
+home = Path(sys.argv[1])
+run_in_process(
+    dg.Definitions(
+        assets=[one],
+        jobs=[dg.define_asset_job("refresh")],
+        loggers={"terminal": terminal_logger},
+        resources={"io_manager": TableStore(url=str(home / "tables"))},
+    ),
+    home,
+)
+"""
 
 POOLS = "telemetry: {enabled: false}\nconcurrency: {pools: {granularity: op, default_limit: 1}}\n"
 
@@ -118,6 +154,29 @@ def test_a_run_that_never_got_a_process_is_ended_after_a_while(runs, monkeypatch
     assert end_abandoned_runs(runs.instance) == []
     monkeypatch.setattr(abandoned, "START_TIMEOUT", timedelta(0))
     assert end_abandoned_runs(runs.instance) == [run.run_id]
+
+
+@pytest.mark.parametrize("event", ["ASSET_MATERIALIZATION_PLANNED", "PIPELINE_START"])
+def test_a_run_killed_before_dagster_notes_its_process_is_ended_at_once(runs, event):
+    killed = subprocess.run([sys.executable, "-c", KILLED_AT_ONCE, runs.home, event], stderr=subprocess.PIPE)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    [run] = runs.instance.get_runs()
+    assert run.status in abandoned.UNDER_WAY
+    assert end_abandoned_runs(runs.instance) == [run.run_id]
+
+
+def test_a_run_started_again_from_a_killed_one_is_not_judged_by_its_process(runs):
+    job = dg.define_asset_job("nothing", selection="*").resolve(
+        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
+    )
+    run_id = str(uuid.uuid4())
+    killed = subprocess.Popen([sys.executable, "-c", ""])
+    killed.wait()
+    gone = {PROCESS_TAG: f"{run_id}:{killed.pid}"}
+    runs.instance.create_run_for_job(job, run_id=run_id, tags=gone)
+    again = runs.instance.create_run_for_job(job, tags=gone)
+    assert end_abandoned_runs(runs.instance) == [run_id]
+    assert runs.instance.get_run_by_id(again.run_id).status == dg.DagsterRunStatus.NOT_STARTED
 
 
 def test_a_run_that_has_just_left_a_long_queue_is_given_its_time_too(runs, monkeypatch):
