@@ -20,7 +20,7 @@ from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
-from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.sequences import last_of, popularity_unlearned, sequential_dataset, time_ordered
 from hybrid_assets.recommender.models.text_ease import text_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
@@ -337,6 +337,26 @@ def test_a_long_sequence_is_learnt_in_pieces_the_last_one_whole(longest, pieces)
     found = time_ordered(np.ones(5, dtype=np.int64), np.arange(5), np.ones(5, dtype=np.float32), np.arange(5))
     dataset = sequential_dataset(found, longest=longest, seed=1)
     assert [dataset.uir_tuple[1][rows].tolist() for rows in dataset.sessions.values()] == pieces
+
+
+def test_what_is_drawn_often_is_told_by_hand():
+    # the first movie has 4 of 5 ratings, and 2 / (2 + 1) of their roots
+    found = time_ordered(np.arange(5), np.array([7, 7, 7, 7, 9]), np.ones(5, dtype=np.float32), np.arange(5))
+    often = popularity_unlearned(found, in_batch=5, drawn=3)
+    np.testing.assert_allclose(often, np.log([5 * 4 / 5 + 3 * 2 / 3, 5 * 1 / 5 + 3 * 1 / 3]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_where_neither_order_nor_taste_tells_anything_scores_are_the_log_of_how_often_a_movie_is_rated(name):
+    generator = np.random.default_rng(0)
+    chance = 1 / np.arange(1, 31)
+    rated = [generator.choice(30, size=10, replace=False, p=chance / chance.sum()) for _ in range(60)]
+    users, items = np.repeat(np.arange(60), 10), np.concatenate(rated)
+    pair = MODELS[name](users, items, np.full(600, 5.0, np.float32))
+    scores = (pair.user_vectors @ pair.item_vectors.T).mean(axis=0)
+    slope, _ = np.polyfit(np.log(np.bincount(items)[pair.item_ids]), scores, 1)
+    # without popularity_unlearned it is 0.2 and 0.1
+    assert 0.75 < slope < 1.25
 
 
 @pytest.mark.parametrize("name", ["lightgcn", "vbpr", "sasrec", "bert4rec"])

@@ -60,8 +60,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "user_knn": Algorithm(user_knn, ("numpy",), version=2),
     "lightgcn": Algorithm(lightgcn, ("torch",), version=2),
     "vbpr": Algorithm(vbpr, ("torch",), version=2),
-    "sasrec": Algorithm(sasrec, ("cornac", "torch")),
-    "bert4rec": Algorithm(bert4rec, ("cornac", "torch")),
+    "sasrec": Algorithm(sasrec, ("cornac", "torch"), version=2),
+    "bert4rec": Algorithm(bert4rec, ("cornac", "torch"), version=2),
 }
 
 # Those that descend one rating at a time in Python's own thread.

@@ -3,10 +3,18 @@
 Belongs here: calling Cornac and reading its states. Does not: the order (sequences.py), other models of sequences.
 """
 
+import math
+
 import numpy as np
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings
-from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, steps_told, time_ordered
+from hybrid_assets.recommender.models.sequences import (
+    last_of,
+    popularity_unlearned,
+    sequential_dataset,
+    steps_told,
+    time_ordered,
+)
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -29,12 +37,13 @@ def bert4rec(
     seed: int,
     progress: Progress | None = None,
 ) -> TowerPair:
-    """Score = h_u . V_i + b_i, h_u the state of a mask put after the user's movies, V their table, b their biases.
+    """Score = h_u . V_i + b_i + log q_i, h_u the state of a mask put after the user's movies, V their table.
 
     It learns on the ratings it is given, and on nothing else: masked movies from those on both sides of them, by the
     cross entropy against the other masked ones and `negatives` drawn by the root of their popularity. A long sequence
-    is learnt in pieces. The bias is one more dimension, 1 on the user's side. No test rating is in its input, in
-    whatever place of time it stands (see `time_ordered`).
+    is learnt in pieces. b is a movie's bias, q how often it is learnt against (`popularity_unlearned`): one more
+    dimension, 1 on the user's side. No test rating is in its input, in whatever place of time it stands (see
+    `time_ordered`).
     Source: Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations from
     Transformer", CIKM 2019 (arXiv 1904.06690), equations 7 and 8; Cornac's class of that name trains another
     objective, so this is its `TransformerRec` with backbone bert and objective mlm.
@@ -88,6 +97,9 @@ def bert4rec(
         states = torch.cat([network.encode(end)[:, -1] for end in torch.split(every_end, batch_size)])
         users = torch.hstack([states, torch.ones(len(states), 1)])
         items = torch.hstack([network.item_emb(every_item), network.item_biases(every_item)])
-    return TowerPair(
-        sequences.user_ids, users.numpy().astype(np.float32), sequences.item_ids, items.numpy().astype(np.float32)
-    )
+    pieces = sum(math.ceil(len(movies) / longest) for movies in sequences.of_user)
+    hidden = masked * sum(len(movies) for movies in sequences.of_user)
+    often = popularity_unlearned(sequences, in_batch=hidden * min(1.0, batch_size / pieces), drawn=negatives)
+    table = items.numpy().astype(np.float32)
+    table[:, -1] += often
+    return TowerPair(sequences.user_ids, users.numpy().astype(np.float32), sequences.item_ids, table)

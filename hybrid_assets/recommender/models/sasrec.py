@@ -6,7 +6,13 @@ Belongs here: calling Cornac and reading its states. Does not: the order (sequen
 import numpy as np
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings
-from hybrid_assets.recommender.models.sequences import last_of, sequential_dataset, steps_told, time_ordered
+from hybrid_assets.recommender.models.sequences import (
+    last_of,
+    popularity_unlearned,
+    sequential_dataset,
+    steps_told,
+    time_ordered,
+)
 from hybrid_assets.recommender.towers import Ids, TowerPair
 
 
@@ -28,11 +34,12 @@ def sasrec(
     seed: int,
     progress: Progress | None = None,
 ) -> TowerPair:
-    """Score = h_u . V_i, h_u the last state of a causal self-attention network over the user's movies, V their table.
+    """Score = h_u . V_i + log q_i, h_u the last state of a causal self-attention network over the user's movies.
 
-    It learns on the ratings it is given, and on nothing else: each movie of a user from those before it, by the cross
-    entropy against the other movies of the batch and `negatives` drawn by the root of their popularity. No test
-    rating is in its input, in whatever place of time it stands (see `time_ordered`).
+    V is the table of the movies, q how often each is learnt against (`popularity_unlearned`), one more dimension. It
+    learns on the ratings it is given, and on nothing else: each movie of a user from those before it, by the cross
+    entropy against the other movies of the batch and `negatives` drawn by the root of their popularity. No test rating
+    is in its input, in whatever place of time it stands (see `time_ordered`).
     Source: Kang & McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781), equation 6.
 
     Args:
@@ -40,7 +47,7 @@ def sasrec(
         item_ids: (n,) movie of each rating.
         ratings: (n,) finite ratings; all count alike.
         timestamps: (n,) when, in Unix seconds.
-        factors: length of the vectors; a multiple of `heads`.
+        factors: length of the vectors without log q; a multiple of `heads`.
         blocks: layers of attention.
         heads: attention heads of a layer.
         longest: how many of a user's latest movies are looked at.
@@ -78,10 +85,13 @@ def sasrec(
     with torch.no_grad():
         every_end = last_of(sequences, longest, made.pad_idx)
         states = [network(None, end, every_item, return_hidden=True)[0] for end in torch.split(every_end, batch_size)]
-        table = network.item_emb(every_item)
+        table = network.item_emb(every_item).numpy().astype(np.float32)
+    after_another = sum(len(items) - 1 for items in sequences.of_user)
+    often = popularity_unlearned(sequences, in_batch=min(batch_size, after_another), drawn=negatives)
+    users = torch.cat(states).numpy().astype(np.float32)
     return TowerPair(
         sequences.user_ids,
-        torch.cat(states).numpy().astype(np.float32),
+        np.hstack([users, np.ones((len(users), 1), dtype=np.float32)]),
         sequences.item_ids,
-        table.numpy().astype(np.float32),
+        np.hstack([table, often[:, None]]),
     )

@@ -1,6 +1,6 @@
 """Ratings as sequences: what the models share that read a user's movies in the order of time.
 
-Belongs here: that order, Cornac's form of it, and how far Cornac is. Does not: any model.
+Belongs here: that order, Cornac's form of it, what Cornac's draws do to a score, and how far it is. Does not: a model.
 """
 
 import itertools
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings, check_ratings
-from hybrid_assets.recommender.towers import Ids, first_appearance, positions
+from hybrid_assets.recommender.towers import Ids, Vectors, first_appearance, positions
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +87,29 @@ def sequential_dataset(sequences: Sequences, *, longest: int | None, seed: int) 
         global_iid_map=OrderedDict((item, item) for item in range(len(sequences.item_ids))),
         seed=seed,
     )
+
+
+def popularity_unlearned(sequences: Sequences, *, in_batch: float, drawn: int) -> Vectors:
+    """What a movie's score lacks because it was learnt against movies that were drawn by how often they are rated.
+
+    The cross entropy against the movies of the batch and some that are drawn is least where a score is log p(movie |
+    what came before) - log q(movie), q being how often the movie is among those it is learnt against: what many rate
+    is held down. log q is added again, so that the score ranks by p.
+    Source: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
+    equation 3, which takes log q off while it learns; Cornac does not let its losses do so.
+
+    Args:
+        sequences: what it learns from.
+        in_batch: how many movies of the sequences a step learns on; the chance of each grows as its ratings.
+        drawn: how many movies are drawn for a step; the chance of each grows as the root of its ratings.
+
+    Returns:
+        (items,) log q, q the expected number of times in a step.
+    """
+    ratings = np.bincount(np.concatenate(sequences.of_user), minlength=len(sequences.item_ids))
+    root = np.sqrt(ratings)
+    often: Vectors = np.log(in_batch * ratings / ratings.sum() + drawn * root / root.sum()).astype(np.float32)
+    return often
 
 
 def last_of(sequences: Sequences, length: int, padding: int, after: tuple[int, ...] = ()) -> "torch.Tensor":
