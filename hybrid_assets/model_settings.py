@@ -216,7 +216,9 @@ class _Sequential(_Model):
     heads: Annotated[int, Field(ge=1)] = 2
     """Attention heads of a layer."""
     longest: Annotated[int, Field(ge=2)] = 50
-    """How many of a user's latest movies are looked at."""
+    """How many of a user's movies are looked at from a place: the latest before it, or those around it."""
+    places: Annotated[int, Field(ge=1)] = 10
+    """From how many places in a user's order, spread evenly; the mean counts. 1: from the end, for what comes next."""
     dropout: Share = 0.2
     """Share of the values left out while it learns."""
     negatives: Annotated[int, Field(ge=1)] = 1024

@@ -307,6 +307,7 @@ SEQUENTIAL = {
     "blocks": 1,
     "heads": 1,
     "longest": 9,
+    "places": 1,
     "dropout": 0.5,
     "negatives": 9,
     "epochs": 9,

@@ -15,7 +15,16 @@ from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import TowerPair
 from hybrid_assets.specs import model_spec
 
-BRIEF = {"factors": 4, "blocks": 1, "heads": 1, "longest": 6, "epochs": 1, "batch_size": 32, "negatives": 8}
+BRIEF = {
+    "factors": 4,
+    "blocks": 1,
+    "heads": 1,
+    "longest": 6,
+    "places": 2,
+    "epochs": 1,
+    "batch_size": 32,
+    "negatives": 8,
+}
 IN_TIME = [SasRecSettings(algorithm="sasrec", **BRIEF), Bert4RecSettings(algorithm="bert4rec", **BRIEF)]
 
 

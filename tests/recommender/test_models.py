@@ -20,7 +20,16 @@ from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
-from hybrid_assets.recommender.models.sequences import last_of, popularity_unlearned, sequential_dataset, time_ordered
+from hybrid_assets.recommender.models.sequences import (
+    Sequences,
+    mean_by_user,
+    movies_around,
+    movies_before,
+    places_of,
+    popularity_unlearned,
+    sequential_dataset,
+    time_ordered,
+)
 from hybrid_assets.recommender.models.text_ease import text_ease
 from hybrid_assets.recommender.models.vbpr import vbpr
 from hybrid_assets.recommender.ranking import Branch, rank
@@ -49,7 +58,7 @@ descent = {"factors": 8, "epochs": 300, "learning_rate": 0.02, "regularisation":
 graded = {"threshold": 4.0, "liked_only": False, "power": 2.0}
 pairwise = {"threshold": 4.0, "liked_only": True, "epochs": 40, "batch_size": 64, "learning_rate": 0.05}
 pairwise |= {"regularisation": 1.0, "seed": 42}
-sequential = {"factors": 16, "blocks": 1, "heads": 1, "longest": 12, "dropout": 0.5, "negatives": 60}
+sequential = {"factors": 16, "blocks": 1, "heads": 1, "longest": 12, "places": 3, "dropout": 0.5, "negatives": 60}
 sequential |= {"learning_rate": 0.005, "seed": 42}
 MODELS: dict[str, partial[TowerPair]] = {
     "most_popular": partial(most_popular, threshold=4.0),
@@ -324,10 +333,40 @@ def test_sequences_are_in_the_order_of_time_and_of_rows_where_times_are_equal():
     assert found.user_ids.tolist() == [7, 8]
 
 
-def test_the_end_of_a_sequence_is_what_is_looked_at():
-    found = time_ordered(np.array([1, 1, 1, 2]), np.array([5, 6, 7, 5]), np.ones(4, dtype=np.float32), np.arange(4))
-    assert last_of(found, 2, padding=3).tolist() == [[1, 2], [3, 0]]
-    assert last_of(found, 2, padding=3, after=(4,)).tolist() == [[2, 4], [0, 4]]
+def of_five_and_one() -> Sequences:
+    """A user with the movies 0 to 4 in this order, and one with movie 0."""
+    return time_ordered(
+        np.array([1, 1, 1, 1, 1, 2]), np.array([5, 6, 7, 8, 9, 5]), np.ones(6, dtype=np.float32), np.arange(6)
+    )
+
+
+@pytest.mark.parametrize(("count", "before"), [(1, [5, 1]), (2, [1, 5, 1]), (3, [1, 3, 5, 1]), (9, [1, 2, 3, 4, 5, 1])])
+def test_a_sequence_is_looked_at_from_its_end_and_from_places_spread_evenly(count, before):
+    places = places_of(of_five_and_one(), count)
+    assert places.before.tolist() == before
+    assert places.users.tolist() == [0] * (len(before) - 1) + [1]
+
+
+def test_before_a_place_the_latest_movies_are_looked_at():
+    found = of_five_and_one()
+    assert movies_before(found, places_of(found, 2), 2, padding=7).tolist() == [[7, 0], [3, 4], [7, 0]]
+
+
+def test_around_a_place_stand_as_many_movies_as_fit_and_a_mask_at_it():
+    found = of_five_and_one()
+    rows, mask = movies_around(found, places_of(found, 3), 4, padding=7, mask=8)
+    assert rows.tolist() == [[0, 8, 1, 2], [2, 8, 3, 4], [2, 3, 4, 8], [7, 7, 0, 8]]
+    assert mask.tolist() == [1, 1, 3, 3]
+    rows, mask = movies_around(found, places_of(found, 1), 9, padding=7, mask=8)
+    assert rows[0].tolist() == [7, 7, 7, 0, 1, 2, 3, 4, 8]
+    assert mask.tolist() == [8, 8]
+
+
+def test_the_mean_over_the_places_of_each_user():
+    states = np.array([[1, 0], [3, 6], [5, 0], [7, 7]], dtype=np.float32)
+    found = mean_by_user(states, places_of(of_five_and_one(), 3))
+    assert found.tolist() == [[3, 2], [7, 7]]
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import numpy as np
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings
 from hybrid_assets.recommender.models.sequences import (
-    last_of,
+    mean_by_user,
+    movies_around,
+    places_of,
     popularity_unlearned,
     sequential_dataset,
     steps_told,
@@ -28,6 +30,7 @@ def bert4rec(
     blocks: int,
     heads: int,
     longest: int,
+    places: int,
     masked: float,
     dropout: float,
     negatives: int,
@@ -37,7 +40,7 @@ def bert4rec(
     seed: int,
     progress: Progress | None = None,
 ) -> TowerPair:
-    """Score = h_u . V_i + b_i + log q_i, h_u the state of a mask put after the user's movies, V their table.
+    """Score = h_u . V_i + b_i + log q_i, h_u the state of a mask among the user's movies, V their table.
 
     It learns on the ratings it is given, and on nothing else: masked movies from those on both sides of them, by the
     cross entropy against the other masked ones and `negatives` drawn by the root of their popularity. A long sequence
@@ -56,7 +59,8 @@ def bert4rec(
         factors: length of the vectors without the bias; a multiple of `heads`.
         blocks: layers of attention.
         heads: attention heads of a layer.
-        longest: length of a piece, and how many of a user's latest movies are looked at, the mask among them.
+        longest: length of a piece, and how many movies around a place are looked at, the mask among them.
+        places: of how many places in the user's order h_u is the mean (`places_of`); 1: the end, the paper's.
         masked: share of the movies that are masked while it learns.
         dropout: share of the values left out while it learns.
         negatives: drawn for each batch.
@@ -93,13 +97,18 @@ def bert4rec(
     network = made.model.eval()
     every_item = torch.arange(len(sequences.item_ids))
     with torch.no_grad():
-        every_end = last_of(sequences, longest, network.pad_idx, after=(network.mask_idx,))
-        states = torch.cat([network.encode(end)[:, -1] for end in torch.split(every_end, batch_size)])
-        users = torch.hstack([states, torch.ones(len(states), 1)])
+        looked_from = places_of(sequences, places)
+        around, mask = movies_around(sequences, looked_from, longest, network.pad_idx, network.mask_idx)
+        states = [
+            network.encode(rows)[torch.arange(len(rows)), at]
+            for rows, at in zip(torch.split(around, batch_size), torch.split(mask, batch_size), strict=True)
+        ]
         items = torch.hstack([network.item_emb(every_item), network.item_biases(every_item)])
     pieces = sum(math.ceil(len(movies) / longest) for movies in sequences.of_user)
     hidden = masked * sum(len(movies) for movies in sequences.of_user)
     often = popularity_unlearned(sequences, in_batch=hidden * min(1.0, batch_size / pieces), drawn=negatives)
     table = items.numpy().astype(np.float32)
     table[:, -1] += often
-    return TowerPair(sequences.user_ids, users.numpy().astype(np.float32), sequences.item_ids, table)
+    users = mean_by_user(torch.cat(states).numpy(), looked_from)
+    users = np.hstack([users, np.ones((len(users), 1), dtype=np.float32)])
+    return TowerPair(sequences.user_ids, users, sequences.item_ids, table)

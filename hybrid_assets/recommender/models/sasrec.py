@@ -7,7 +7,9 @@ import numpy as np
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings
 from hybrid_assets.recommender.models.sequences import (
-    last_of,
+    mean_by_user,
+    movies_before,
+    places_of,
     popularity_unlearned,
     sequential_dataset,
     steps_told,
@@ -26,6 +28,7 @@ def sasrec(
     blocks: int,
     heads: int,
     longest: int,
+    places: int,
     dropout: float,
     negatives: int,
     epochs: int,
@@ -34,7 +37,7 @@ def sasrec(
     seed: int,
     progress: Progress | None = None,
 ) -> TowerPair:
-    """Score = h_u . V_i + log q_i, h_u the last state of a causal self-attention network over the user's movies.
+    """Score = h_u . V_i + log q_i, h_u the state of a causal self-attention network after the user's movies.
 
     V is the table of the movies, q how often each is learnt against (`popularity_unlearned`), one more dimension. It
     learns on the ratings it is given, and on nothing else: each movie of a user from those before it, by the cross
@@ -50,7 +53,8 @@ def sasrec(
         factors: length of the vectors without log q; a multiple of `heads`.
         blocks: layers of attention.
         heads: attention heads of a layer.
-        longest: how many of a user's latest movies are looked at.
+        longest: how many movies before a place are looked at.
+        places: of how many places in the user's order h_u is the mean (`places_of`); 1: the end, the paper's.
         dropout: share of the values left out while it learns.
         negatives: drawn for each batch.
         epochs: passes over the ratings.
@@ -83,12 +87,13 @@ def sasrec(
     network = made.model.eval()
     every_item = torch.arange(len(sequences.item_ids))
     with torch.no_grad():
-        every_end = last_of(sequences, longest, made.pad_idx)
-        states = [network(None, end, every_item, return_hidden=True)[0] for end in torch.split(every_end, batch_size)]
+        looked_from = places_of(sequences, places)
+        before = movies_before(sequences, looked_from, longest, made.pad_idx)
+        states = [network(None, rows, every_item, return_hidden=True)[0] for rows in torch.split(before, batch_size)]
         table = network.item_emb(every_item).numpy().astype(np.float32)
     after_another = sum(len(items) - 1 for items in sequences.of_user)
     often = popularity_unlearned(sequences, in_batch=min(batch_size, after_another), drawn=negatives)
-    users = torch.cat(states).numpy().astype(np.float32)
+    users = mean_by_user(torch.cat(states).numpy(), looked_from)
     return TowerPair(
         sequences.user_ids,
         np.hstack([users, np.ones((len(users), 1), dtype=np.float32)]),

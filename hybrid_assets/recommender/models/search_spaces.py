@@ -50,9 +50,7 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
     sequential: dict[str, Any] = {
         "factors": IntDistribution(32, 128, step=16),  # the usual numbers of heads divide it
         "blocks": IntDistribution(1, 3),
-        "longest": count(20, 200),
-        "dropout": share(0.1, 0.6),
-        "epochs": count(5, 60),
+        "dropout": share(0.1, 0.7),
         "learning_rate": scale(0.0003, 0.01),
     }
     spaces: dict[str, dict[str, BaseDistribution]] = {
@@ -72,8 +70,9 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "user_knn": {**weighted, "neighbours": count(5, 500)},
         "lightgcn": {**pairwise, "factors": count(16, 128), "layers": IntDistribution(1, 4)},
         "vbpr": {**pairwise, "factors": count(8, 128), "text_factors": count(8, 128)},
-        "sasrec": sequential,
-        "bert4rec": {**sequential, "masked": share(0.1, 0.6)},
+        # it learns each rating from its own look at those before, so that passes are few and dear
+        "sasrec": {**sequential, "longest": count(10, 50), "epochs": count(2, 20)},
+        "bert4rec": {**sequential, "longest": count(20, 200), "epochs": count(5, 60), "masked": share(0.1, 0.6)},
     }
     if algorithm not in spaces:
         raise ValueError(f"{algorithm} has nothing to search; models that have: {', '.join(spaces)}")

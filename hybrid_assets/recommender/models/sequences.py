@@ -5,7 +5,7 @@ Belongs here: that order, Cornac's form of it, what Cornac's draws do to a score
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -112,15 +112,79 @@ def popularity_unlearned(sequences: Sequences, *, in_batch: float, drawn: int) -
     return often
 
 
-def last_of(sequences: Sequences, length: int, padding: int, after: tuple[int, ...] = ()) -> "torch.Tensor":
-    """(users, length) the end of each sequence and what comes `after` it, padded on the left."""
+@dataclass(frozen=True)
+class Places:
+    """From where users' sequences are looked at.
+
+    Attributes:
+        users: (rows,) user index, ascending, every user at least once.
+        before: (rows,) how many of the user's movies stand before the place.
+    """
+
+    users: Index
+    before: Index
+
+
+def places_of(sequences: Sequences, count: int) -> Places:
+    """The end of each sequence and, with a count above 1, places evenly back to behind its first movie.
+
+    What comes next is told from the end. What was held out at random stands anywhere among the movies, and the mean
+    over places tells it better.
+    """
+    found = [
+        np.unique(np.linspace(len(items), 1, min(count, len(items))).round().astype(np.int64))
+        for items in sequences.of_user
+    ]
+    return Places(np.repeat(np.arange(len(found)), [len(places) for places in found]), np.concatenate(found))
+
+
+def movies_before(sequences: Sequences, places: Places, length: int, padding: int) -> "torch.Tensor":
+    """(rows, length) the latest movies before each place, padded on the left."""
+    return _padded(
+        (sequences.of_user[user][:before] for user, before in zip(places.users, places.before, strict=True)),
+        (len(places.users), length),
+        padding,
+    )
+
+
+def movies_around(
+    sequences: Sequences, places: Places, length: int, padding: int, mask: int
+) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The movies on both sides of each place with a mask at it, padded on the left, and where the mask is.
+
+    As many on each side as there are and as fit, half of them before.
+
+    Returns:
+        (rows, length), and (rows,) the column of the mask.
+    """
     import torch
 
-    ends = np.full((len(sequences.of_user), length), padding, dtype=np.int64)
-    for row, items in zip(ends, sequences.of_user, strict=True):
-        end = np.concatenate([items, np.array(after, dtype=np.int64)])[-length:]
-        row[length - len(end) :] = end
-    return torch.from_numpy(ends)
+    room, rows, columns = length - 1, [], []
+    for user, before in zip(places.users, places.before, strict=True):
+        items = sequences.of_user[user]
+        first = before - min(before, max(room // 2, room - (len(items) - before)))
+        after = items[before : first + room]
+        rows.append(np.concatenate([items[first:before], [mask], after]))
+        columns.append(length - 1 - len(after))
+    return _padded(rows, (len(rows), length), padding), torch.tensor(columns)
+
+
+def mean_by_user(states: Vectors, places: Places) -> Vectors:
+    """(users, d) the mean of the states (rows, d) at each user's places."""
+    starts = np.flatnonzero(np.diff(places.users, prepend=-1))
+    counts = np.diff(np.append(starts, len(places.users)))
+    mean: Vectors = (np.add.reduceat(states, starts) / counts[:, None]).astype(np.float32)
+    return mean
+
+
+def _padded(sequences: Iterable[Index], shape: tuple[int, int], padding: int) -> "torch.Tensor":
+    import torch
+
+    rows = np.full(shape, padding, dtype=np.int64)
+    for row, items in zip(rows, sequences, strict=True):
+        end = items[-shape[1] :]
+        row[shape[1] - len(end) :] = end
+    return torch.from_numpy(rows)
 
 
 @contextmanager
