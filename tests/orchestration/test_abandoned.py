@@ -103,6 +103,12 @@ def runs(tmp_path):
     runs.instance.dispose()
 
 
+def job_of_nothing() -> dg.JobDefinition:
+    return dg.define_asset_job("nothing", selection="*").resolve(
+        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
+    )
+
+
 def taken(runs) -> int:
     return runs.instance.event_log_storage.get_concurrency_info("gpu").active_slot_count
 
@@ -147,10 +153,7 @@ def test_a_run_names_its_machine_where_its_launcher_did_not(tmp_path):
 
 
 def test_a_run_that_never_got_a_process_is_ended_after_a_while(runs, monkeypatch):
-    job = dg.define_asset_job("nothing", selection="*").resolve(
-        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
-    )
-    run = runs.instance.create_run_for_job(job)
+    run = runs.instance.create_run_for_job(job_of_nothing())
     assert end_abandoned_runs(runs.instance) == []
     monkeypatch.setattr(abandoned, "START_TIMEOUT", timedelta(0))
     assert end_abandoned_runs(runs.instance) == [run.run_id]
@@ -166,24 +169,18 @@ def test_a_run_killed_before_dagster_notes_its_process_is_ended_at_once(runs, ev
 
 
 def test_a_run_started_again_from_a_killed_one_is_not_judged_by_its_process(runs):
-    job = dg.define_asset_job("nothing", selection="*").resolve(
-        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
-    )
     run_id = str(uuid.uuid4())
     killed = subprocess.Popen([sys.executable, "-c", ""])
     killed.wait()
     gone = {PROCESS_TAG: f"{run_id}:{killed.pid}"}
-    runs.instance.create_run_for_job(job, run_id=run_id, tags=gone)
-    again = runs.instance.create_run_for_job(job, tags=gone)
+    runs.instance.create_run_for_job(job_of_nothing(), run_id=run_id, tags=gone)
+    again = runs.instance.create_run_for_job(job_of_nothing(), tags=gone)
     assert end_abandoned_runs(runs.instance) == [run_id]
     assert runs.instance.get_run_by_id(again.run_id).status == dg.DagsterRunStatus.NOT_STARTED
 
 
 def test_a_run_that_has_just_left_a_long_queue_is_given_its_time_too(runs, monkeypatch):
-    job = dg.define_asset_job("nothing", selection="*").resolve(
-        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
-    )
-    run = runs.instance.create_run_for_job(job)
+    run = runs.instance.create_run_for_job(job_of_nothing())
     [record] = runs.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
     queued = record._replace(create_timestamp=record.create_timestamp - timedelta(hours=1))
     monkeypatch.setattr(type(runs.instance), "get_run_records", lambda *_: [queued])
@@ -210,10 +207,7 @@ def test_after_the_clock_was_set_back_a_killed_run_is_ended_and_a_living_one_is_
 
 
 def test_a_run_that_the_clock_puts_in_the_future_and_that_has_no_process_is_ended(runs, monkeypatch):
-    job = dg.define_asset_job("nothing", selection="*").resolve(
-        asset_graph=dg.Definitions(assets=[dg.AssetSpec("x")]).resolve_asset_graph()
-    )
-    run = runs.instance.create_run_for_job(job)
+    run = runs.instance.create_run_for_job(job_of_nothing())
 
     class YearsAgo(datetime):
         @classmethod
