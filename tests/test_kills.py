@@ -21,7 +21,7 @@ import psutil
 import pytest
 from small_dataset import write_small_dataset
 
-from hybrid_assets.orchestration.abandoned import UNDER_WAY
+from hybrid_assets.orchestration.abandoned import START_TIMEOUT, UNDER_WAY
 from hybrid_assets.orchestration.faults import lasting_fault
 from hybrid_assets.orchestration.jobs import BACKFILL, REFRESH
 from hybrid_assets.orchestration.storage import TableStore, content_hash
@@ -298,12 +298,12 @@ def test_killed_daemons_and_a_killed_run_lose_nothing_and_the_run_is_launched_on
             time.sleep(0.2)
         return answer
 
-    def process_of_a_run() -> int | None:
-        """The number of the process of a refresh under way."""
+    def process_of_a_run() -> tuple[int, dg.DagsterRun] | None:
+        """The number of the process of a refresh under way, and the run."""
         for run in instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=[dg.DagsterRunStatus.STARTED])):
             for event in instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
                 if found := re.search(r"in process \(pid: (\d+)\)", event.message):
-                    return int(found[1])
+                    return int(found[1]), run
         return None
 
     def launched_once_more() -> dg.DagsterRun | None:
@@ -320,11 +320,13 @@ def test_killed_daemons_and_a_killed_run_lose_nothing_and_the_run_is_launched_on
                 daemons[-1].wait()
                 moments.append(f"daemon after {after:.1f} s")
             daemons.append(killed.dagster("dagster-daemon", "run"))
-            process = wait_for(process_of_a_run)
+            # a run that a daemon had just taken from the queue when it was killed has no process: it is given its time,
+            # ended, and launched once more
+            process, run = wait_for(process_of_a_run, START_TIMEOUT.total_seconds() + 60)
             time.sleep(after := chance.uniform(0, 2))
             os.kill(process, signal.SIGKILL)
             moments.append(f"run after {after:.1f} s")
-            again = wait_for(launched_once_more)
+            again = run if run.parent_run_id else wait_for(launched_once_more)
         finally:
             for daemon in daemons:
                 end(daemon)
