@@ -25,8 +25,8 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# How long a run may take from when it left the queue to its process.
-START_TIMEOUT = timedelta(minutes=5)
+# How long a run may take from when it left the queue to its process: as long as Dagster's own run monitoring gives it.
+START_TIMEOUT = timedelta(minutes=3)
 CLOCK_TOLERANCE_SECONDS = 2.0
 
 
