@@ -89,7 +89,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version=f"4.{code_of(model.algorithm for model in models.values())}",
+        version=f"5.{code_of(model.algorithm for model in models.values())}",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},

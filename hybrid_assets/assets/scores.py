@@ -60,7 +60,7 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
     @incremental_asset(
         key=f"scores/{name}",
         group="scores",
-        version={"stacked": "5", "gated": "3"}.get(system.fusion, "2"),
+        version={"stacked": "6", "gated": "4"}.get(system.fusion, "2"),
         settings=[
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],

@@ -70,7 +70,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version=f"4.{code_of(model.algorithm for model in models.values())}",
+        version=f"5.{code_of(model.algorithm for model in models.values())}",
         settings=[
             stacker.of_candidates,
             {model: of_account(catalog.models[model]) for model in models},
@@ -116,7 +116,7 @@ def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=learned_asset(name, system),
         group="stackers",
-        version="4",
+        version="5",
         settings=[
             stacker.of_candidates if gated else stacker,
             system.model_names,

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.stacking_context import Feature
-from hybrid_assets.recommender.stacking_features import Known, candidate_blocks, content_features
+from hybrid_assets.recommender.stacking_features import Block, Known, candidate_blocks, content_features
 
 # Name -> what is known of some candidates, as content_features and candidate_blocks give it.
 Features: TypeAlias = Mapping[str, Feature]
@@ -61,9 +61,10 @@ def learned_ranking(fusion: LearnedFusion, known: Known, size: int, k: int, *, e
     own = {name: np.full((users, k), np.nan, dtype=np.float32) for name in branches}
     adds = {name: np.full((users, k), np.nan, dtype=np.float32) for name in (*branches, *fusion.parts)}
     texts = content_features(known.ratings, pool, known.contents, known.films.threshold)
-    for block in candidate_blocks(known, size):
+
+    def fill(block: Block) -> None:
         if len(block.users) == 0:
-            continue
+            return
         features = block.features | texts(block.users, block.items)
         scores = fusion.score(features)
         order = np.lexsort((-scores, block.users))
@@ -80,4 +81,6 @@ def learned_ranking(fusion: LearnedFusion, known: Known, size: int, k: int, *, e
             told = fusion.shares({name: values[order[first]] for name, values in features.items()})
             for name, values in told.items():
                 adds[name][row[first], place[first]] = values
+
+    candidate_blocks(known, size, fill)
     return Ranking(listed, fused, own, adds)

@@ -5,16 +5,16 @@ and learners together for both. Does not: a learner itself (stacking.py, gate.py
 (learned_newcomers.py), which assets these tables are (assets/stackers.py).
 """
 
-import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit
+from hybrid_assets.recommender.cores import cores
 from hybrid_assets.recommender.gate import gated_fusion, train_gate
 from hybrid_assets.recommender.learned_newcomers import (
     Embeddings,
@@ -181,16 +181,21 @@ def learn(
     else:
         learners[NEWCOMERS] = newcomers
     tables = []
-    for who, rows in learners.items():
-        say(f"{who}: learning from {rows.height:,} candidates")
-        try:
-            learned = _learn(spec, rows, say)
-        except TooFewRows as few:
-            if who == USERS or not for_users:
-                raise
-            say(f"newcomers will be ranked as users are: {few}")
-            continue
-        tables.append(learned.select(pl.lit(who).alias("who"), pl.all()))
+    with cores() as workers:
+        under_way = {who: [workers.submit(part) for part in _parts(spec, rows)] for who, rows in learners.items()}
+        for who, parts in under_way.items():
+            say(f"{who}: learning from {learners[who].height:,} candidates")
+            learned = []
+            try:
+                for part in parts:
+                    learned.append(part.result())
+                    say(f"{who}: {len(learned)} of {len(parts)} learned")
+            except TooFewRows as few:
+                if who == USERS or not for_users:
+                    raise
+                say(f"newcomers will be ranked as users are: {few}")
+                continue
+            tables.append(pl.concat(learned).select(pl.lit(who).alias("who"), pl.all()))
     return pl.concat(tables)
 
 
@@ -254,14 +259,13 @@ def _of_newcomers(spec: LearnedSpec) -> pl.Expr:
     return pl.col("fold") >= spec.folds
 
 
-def _learn(spec: LearnedSpec, taught: pl.DataFrame, say: Callable[[str], None]) -> pl.DataFrame:
+def _parts(spec: LearnedSpec, taught: pl.DataFrame) -> list[Callable[[], pl.DataFrame]]:
+    """What learns from these candidates: a gate, or each of the rankers, its row."""
     if spec.fusion == "gated":
-        return train_gate(taught, [*spec.models, *spec.encoders])
+        return [lambda: train_gate(taught, [*spec.models, *spec.encoders])]
     names = feature_names(spec.models, spec.encoders)
-    seeds = range(spec.seed, spec.seed + spec.rankers)
-    rankers = []
-    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
-        for ranker in side_by_side.map(lambda seed: train_ranker(taught, names, seed=seed, **spec.trees), seeds):
-            rankers.append(ranker)
-            say(f"ranker {len(rankers)} of {spec.rankers} is trained")
-    return pl.DataFrame({"ranker": rankers})
+
+    def ranker(seed: int) -> pl.DataFrame:
+        return pl.DataFrame({"ranker": [train_ranker(taught, names, seed=seed, **spec.trees)]})
+
+    return [partial(ranker, seed) for seed in range(spec.seed, spec.seed + spec.rankers)]

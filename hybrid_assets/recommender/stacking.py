@@ -4,9 +4,7 @@ Belongs here: training rankers and scoring by them. Does not: what they learn fr
 (learned_ranking.py), a gate (gate.py).
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -159,7 +157,5 @@ def _booster(text: str) -> "Booster":
 
 def _mean(boosters: Sequence["Booster"], rows: Vectors, **what: bool) -> Scores:
     """The mean of what the boosters predict."""
-    with ThreadPoolExecutor(os.cpu_count()) as side_by_side:
-        found = side_by_side.map(lambda booster: booster.predict(rows, num_threads=THREADS, **what), boosters)
-        mean: Scores = np.mean(list(found), axis=0)
+    mean: Scores = np.mean([booster.predict(rows, num_threads=THREADS, **what) for booster in boosters], axis=0)
     return mean

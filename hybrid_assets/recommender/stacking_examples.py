@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.ranking import Index
-from hybrid_assets.recommender.stacking_features import Aligned, Known, candidate_blocks, content_features
+from hybrid_assets.recommender.stacking_features import Aligned, Block, Known, candidate_blocks, content_features
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import positions
 
@@ -48,16 +48,17 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
     items = positions(pool.item_ids, liked["movie_id"].to_numpy())
     width = len(pool.item_ids)
     wanted = (rows * width + items)[(rows >= 0) & (items >= 0)]
-    tables = []
-    for block in candidate_blocks(known, size):
+
+    def marked(block: Block) -> pl.DataFrame:
         hit = np.isin(block.users * width + block.items, wanted)
         named = {
             "user_id": pool.user_ids[block.users],
             "movie_id": pool.item_ids[block.items],
             "hit": hit.astype(np.int8),
         }
-        tables.append(pl.DataFrame(named | block.features).filter(np.isin(block.users, block.users[hit])))
-    return pl.concat(tables)
+        return pl.DataFrame(named | block.features).filter(np.isin(block.users, block.users[hit]))
+
+    return pl.concat(candidate_blocks(known, size, marked))
 
 
 def drawn_negatives(taught: pl.DataFrame, count: int, draws: np.random.Generator) -> pl.DataFrame:

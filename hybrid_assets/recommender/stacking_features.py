@@ -4,14 +4,15 @@ Belongs here: candidates and their features, from ratings and branches fitted on
 branches themselves (models/, profiles.py), numbers on film and user (stacking_context.py), learning (stacking.py).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hybrid_assets.recommender.cores import side_by_side
 from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.stacking_context import (
@@ -33,6 +34,7 @@ CLOSEST = 3
 
 # A branch's user vectors and item vectors, (users, d) and (items, d), in the order of a pool.
 Aligned: TypeAlias = tuple[Vectors, Vectors]
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -117,15 +119,17 @@ def feature_names(models: Sequence[str], contents: Sequence[str]) -> list[str]:
     return [*branches, *(f"{name}.closest" for name in contents), *CONTEXT_FEATURES]
 
 
-def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
-    """Each user's candidates and what the models and the context tell of them, in blocks of users.
+def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> list[Made]:
+    """What `use` makes of each user's candidates and what the models and the context tell of them, by blocks of users.
 
     Candidates are the `size` unrated movies with the highest sum of the models' scores, standardised over that user's
     unrated movies. Features: each model's score, raw and standardised, and the context (stacking_context.py).
     """
     pool = known.pool
     context = context_features(known.films, known.ratings, pool)
-    for users in _blocks_of_users(pool):
+
+    def block(number: int) -> Block:
+        users = _users_of(number, pool)
         rated = _rated(pool, users)
         raw = {name: vectors[users] @ items.T for name, (vectors, items) in known.models.items()}
         standard = {name: _standardised(scores, rated) for name, scores in raw.items()}
@@ -139,7 +143,9 @@ def candidate_blocks(known: Known, size: int) -> Iterator[Block]:
             for name in raw
             for what, scores in (("score", raw[name]), ("z", standard[name]))
         }
-        yield Block(users[row], item, features | context(users[row], item))
+        return Block(users[row], item, features | context(users[row], item))
+
+    return side_by_side(lambda number: use(block(number)), range(-(-len(pool.user_ids) // BLOCK_USERS)))
 
 
 def content_features(
@@ -169,10 +175,10 @@ def content_features(
             for name in contents
             for what in ("score", "z", "closest")
         }
-        for block in _blocks_of_users(pool):
+
+        def fill(number: int) -> None:
+            block = _users_of(number, pool)
             rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
-            if rows.start == rows.stop:
-                continue
             rated = _rated(pool, block)
             own, item = users[rows] - block[0], items[rows]
             for name, (vectors, item_vectors) in contents.items():
@@ -180,14 +186,15 @@ def content_features(
                 found[f"{name}.score"][rows] = scores[own, item]
                 found[f"{name}.z"][rows] = _standardised(scores, rated)[own, item]
                 found[f"{name}.closest"][rows] = _closest(item_vectors, liked, users[rows], item)
+
+        side_by_side(fill, np.unique(users // BLOCK_USERS).tolist())
         return found
 
     return features
 
 
-def _blocks_of_users(pool: Candidates) -> Iterator[Index]:
-    for start in range(0, len(pool.user_ids), BLOCK_USERS):
-        yield np.arange(start, min(start + BLOCK_USERS, len(pool.user_ids)))
+def _users_of(block: int, pool: Candidates) -> Index:
+    return np.arange(block * BLOCK_USERS, min((block + 1) * BLOCK_USERS, len(pool.user_ids)))
 
 
 def _rated(pool: Candidates, users: Index) -> npt.NDArray[np.bool_]:

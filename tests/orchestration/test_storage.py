@@ -16,6 +16,7 @@ from subprocess import PIPE
 import dagster as dg
 import numpy as np
 import polars as pl
+import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -50,6 +51,17 @@ def test_a_table_and_its_stamp_come_back_as_they_were_written(tmp_path, url):
     assert store.stamp(KEY) == STAMP
     assert store.scan(KEY).collect().equals(TABLE)
     assert store.load_input(dg.build_input_context(asset_key=KEY)).collect().equals(TABLE)
+
+
+def test_a_large_table_is_written_in_groups_of_rows_so_that_a_fold_is_read_alone(tmp_path, monkeypatch):
+    table = pl.concat([TABLE] * 200).with_columns(fold=pl.Series(["fit", "train"] * 300).sort())
+    monkeypatch.setattr("hybrid_assets.orchestration.storage.ROW_GROUP_BYTES", table.estimated_size() // 4)
+    store = TableStore(url=str(tmp_path))
+    write(store, table)
+    written = pyarrow.parquet.ParquetFile(store.path(KEY)).metadata
+    assert written.num_row_groups == 4
+    assert store.scan(KEY).collect().equals(table)
+    assert store.scan(KEY).filter(pl.col("fold") == "train").collect().equals(table.filter(pl.col("fold") == "train"))
 
 
 def test_the_same_table_gives_the_same_bytes(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import polars.testing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +106,7 @@ def test_candidates_are_the_best_by_score_and_of_equal_ones_the_first(size, leve
     pool = candidates(ratings)
     scores = np.random.default_rng(seed).integers(0, levels, len(pool.item_ids)).astype(np.float32)
     pair = TowerPair(pool.user_ids, np.ones((4, 1), np.float32), pool.item_ids, scores[:, None])
-    (block,) = candidate_blocks(known_from(ratings, {"few": pair}, years(ratings), 4.0), size)
+    (block,) = candidate_blocks(known_from(ratings, {"few": pair}, years(ratings), 4.0), size, lambda block: block)
     for user in range(4):
         unrated = np.setdiff1d(np.arange(len(scores)), pool.seen[1][slice(*pool.seen[0][user : user + 2])])
         expected = unrated[np.argsort(-scores[unrated], kind="stable")][:size]
@@ -145,7 +146,7 @@ def test_the_context_of_a_candidate_by_hand():
         orient="row",
     )
     ids = pl.DataFrame({"movie_id": [10, 11, 20], "year": [2000.0, 1990.0, 2010.0]})
-    (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, ids, 4.0), 10)
+    (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, ids, 4.0), 10, lambda block: block)
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
     assert list(block.features) == feature_names(["m"], [])
@@ -192,7 +193,7 @@ def test_candidates_are_chosen_by_standardised_scores_and_told_both_by_hand():
         "large": scoring(200, 400, 200, 400, 9000),  # mean 300, deviation 100
         "small": scoring(3, 1, 1, -5, 90),  # mean 0, deviation 3
     }
-    (block,) = candidate_blocks(known_from(ratings, models, years(ratings), 4.0), 2)
+    (block,) = candidate_blocks(known_from(ratings, models, years(ratings), 4.0), 2, lambda block: block)
     first = block.users == 0
     assert candidates(ratings).item_ids[block.items[first]].tolist() == [20, 10], "by the sum of scores 20 and 40"
     found = {name: values[first].tolist() for name, values in block.features.items()}
@@ -256,7 +257,7 @@ def test_candidates_are_unrated_and_the_best_by_the_models():
     ratings = tastes()
     rated = set(ratings.select("user_id", "movie_id").rows())
     pool = candidates(ratings)
-    for block in candidate_blocks(known(ratings), 7):
+    for block in candidate_blocks(known(ratings), 7, lambda block: block):
         pairs = list(zip(pool.user_ids[block.users].tolist(), pool.item_ids[block.items].tolist(), strict=True))
         assert not rated & set(pairs)
         assert set(np.unique(block.users, return_counts=True)[1].tolist()) == {7}
@@ -299,6 +300,20 @@ def test_parts_sum_to_the_score_and_lists_descend():
     assert first["movie_id"].equals(table["movie_id"])
     assert first.select((pl.col("^part_.*$").is_nan() != pl.col("explained")).all()).row(0) == (True, True, True)
     assert table.select((pl.col("score").diff().over("user_id") <= 0).all()).item()
+
+
+def test_lists_and_examples_are_the_same_whatever_the_block(monkeypatch):
+    ratings = tastes()
+    held_out = pl.Series(cross_folds(ratings, 5, seed=9) == 0)
+    rest, wanted = ratings.filter(~held_out), ratings.filter(held_out)
+    rankers, of = trained(rest), known(rest)
+    one_block, taught = listed(rankers, of), examples(of, wanted, 30)
+    monkeypatch.setattr("hybrid_assets.recommender.stacking_features.BLOCK_USERS", 7)
+    blocks, taught_by_blocks = listed(rankers, of), examples(of, wanted, 30)
+    assert blocks.items.tolist() == one_block.items.tolist()
+    for name, parts in one_block.branch_parts.items():
+        np.testing.assert_allclose(blocks.branch_parts[name], parts, atol=1e-5)
+    pl.testing.assert_frame_equal(taught_by_blocks, taught, rel_tol=1e-4, abs_tol=1e-5)
 
 
 def test_other_features_than_it_was_trained_on_are_refused():
