@@ -5,18 +5,14 @@ python benchmarks/encoders.py [--documents 9742]
 """
 
 import argparse
-import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from movielens import ratings_movies_tags
 
-from hybrid_assets.datasets.reading import find_table, read_movies, read_tags
-from hybrid_assets.datasets.sources import locate
-from hybrid_assets.environment import project_folder, raw_cache
 from hybrid_assets.recommender.documents import build_documents
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
 from hybrid_assets.recommender.encoders import bfloat16_pays, encode, load_encoder
@@ -30,7 +26,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, default=9742)
     count = parser.parse_args().documents
-    texts = _documents()[:count]
+    _, movies, tags = ratings_movies_tags()
+    texts = build_documents(movies, tags)["document"].to_list()[:count]
     folder = weights_folder(MINILM.weights)
     encoder = load_encoder(MINILM, folder)
     started = time.perf_counter()
@@ -60,23 +57,6 @@ def main() -> None:
             f"{default / median(taken):.2f} times the default call, lowest cosine {cosine:.6f}"
         )
     print(f"the export for onnxruntime took {export:.1f} s, once for each loading")
-
-
-def _documents() -> list[str]:
-    beside = project_folder().parent / "shared" / "data" / "ml-latest-small"
-    folder = Path(os.environ.get("HYBRID_ML_LATEST_SMALL") or beside)
-    if not (folder / "movies.csv").exists():
-        folder = locate(
-            "ml-latest-small",
-            cache=raw_cache(),
-            environment=os.environ,
-            on_progress=lambda done, total: None,
-            say=print,
-        )
-    tags = find_table(folder, "tags")
-    if tags is None:
-        raise SystemExit(f"{folder}: no tags.csv")
-    return build_documents(read_movies(find_table(folder, "movies")), read_tags(tags, {}))["document"].to_list()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""How fast somebody new gets a list, once a system is loaded: ml-latest-small, or the sample where that is not at hand.
+"""How fast somebody new gets a list, once a system is loaded, over ml-latest-small (movielens.py).
 
 Prints, in the same run, fold-in and top 25 for one person with 20 ratings, by each system, against the floor of one
 bare product of a vector and the same item vectors and its top 25. Usage: python benchmarks/new_user.py
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterable
@@ -13,11 +12,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import torch
+from movielens import ratings_movies_tags
 
 from hybrid_assets.catalog import Catalog, load_catalog
-from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
-from hybrid_assets.datasets.sources import locate
-from hybrid_assets.environment import project_folder, raw_cache
 from hybrid_assets.recommender.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
@@ -118,14 +115,7 @@ def _row(title: str, system: NewcomerSystem, own: pl.DataFrame, item_vectors: li
 
 
 def _tables() -> tuple[pl.DataFrame, pl.DataFrame]:
-    shared = project_folder().parent / "shared" / "data" / "ml-latest-small"
-    environment = dict(os.environ)
-    if shared.exists():
-        environment.setdefault("HYBRID_ML_LATEST_SMALL", str(shared))
-    name = "ml-latest-small" if "HYBRID_ML_LATEST_SMALL" in environment else "sample"
-    folder = locate(name, cache=raw_cache(), environment=environment, on_progress=lambda done, total: None, say=print)
-    print(f"dataset {name}")
-    ratings, movies = read_ratings(find_table(folder, "ratings")), read_movies(find_table(folder, "movies"))
+    ratings, movies, _ = ratings_movies_tags()
     return split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)[0], movies
 
 

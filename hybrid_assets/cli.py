@@ -255,12 +255,15 @@ def prune(
         out.print(path, markup=False, soft_wrap=True)
     if not leftover and not torn:
         out.print("nothing to delete: every table is of the catalog")
-    elif yes or typer.confirm(f"Delete these {len(leftover) + len(torn)} tables and their files?"):
+    elif yes or typer.confirm(
+        f"Delete these {len(leftover)} tables with their files, and {len(torn)} half-written files?"
+    ):
         for key in leftover:
             store.delete(key)
         for file in torn:
             file.unlink()
-        out.print(f"{len(leftover)} tables deleted; hybrid-assets run takes them off the leaderboard and the report")
+        after = "; hybrid-assets run takes them off the leaderboard and the report" if leftover else ""
+        out.print(f"{len(leftover)} tables and {len(torn)} half-written files deleted{after}")
 
 
 @app.command()
@@ -381,9 +384,9 @@ def similar(
     shown = Table(title=escape(f"{title} [{movie_id}], {encoder}"), title_justify="left")
     shown.add_column("movie")
     shown.add_column("cosine", justify="right")
-    for other_id, other_title, cosine in queries.similar_movies(store, encoder, movie_id, k):
-        shown.add_row(escape(f"{other_title} [{other_id}]"), f"{cosine:.3f}")
     _tell_if_stale(catalog, store, [f"embeddings/{encoder}"])
+    for other_id, other_title, cosine in queries.similar_movies(store, catalog, encoder, movie_id, k):
+        shown.add_row(escape(f"{other_title} [{other_id}]"), f"{cosine:.3f}")
     out.print(shown)
 
 

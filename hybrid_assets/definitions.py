@@ -49,7 +49,7 @@ def table_store(catalog: Catalog, storage: str | None = None) -> TableStore:
 
 
 def build_definitions(catalog: Catalog | None = None, storage: str | None = None) -> dg.Definitions:
-    """All assets, the job and the resources.
+    """All assets, jobs, the sensor, the schedule and the resources.
 
     Args:
         catalog: settings; None reads HYBRID_CATALOG or the packaged catalog.toml.

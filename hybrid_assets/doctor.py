@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from packaging.requirements import Requirement
 from upath import UPath
 
 from hybrid_assets.catalog import Catalog
@@ -28,11 +29,6 @@ from hybrid_assets.recommender.encoder_weights import (
     check_weights,
     weights_folder,
 )
-
-PACKAGES = (
-    "dagster", "cornac", "torch", "transformers", "sentence-transformers", "peft", "bitsandbytes", "polars",
-    "pyarrow",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,21 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in PACKAGES:
+    """What pyproject.toml asks for: each that is wrong, and the others in one."""
+    fit = []
+    for need in map(Requirement, importlib.metadata.requires("hybrid-assets") or []):
+        if need.marker and not need.marker.evaluate({"extra": ""}):
+            continue
         try:
-            yield Finding(name, True, importlib.metadata.version(name))
+            version = importlib.metadata.version(need.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, False, "not installed", "make install")
+            yield Finding(need.name, False, "not installed", "make install")
+            continue
+        if need.specifier.contains(version, prereleases=True):
+            fit.append(f"{need.name} {version}")
+        else:
+            yield Finding(need.name, False, f"{version}, needed {need.specifier}", "make install")
+    yield Finding("packages", True, ", ".join(fit))
 
 
 def _gpu(device: str) -> Finding:

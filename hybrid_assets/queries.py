@@ -250,14 +250,14 @@ def explained(
             if branch in settings.model_names and catalog.models[branch].algorithm == "most_popular":
                 continue  # the same list for everybody: nothing the user liked had a part in it
             closest[branch] = [
-                tuple(titles[movie] for movie in movies)
+                tuple(_title(titles, movie) for movie in movies)
                 for movies in closest_liked(*vectors_of(branch), listed, liked, REASONS)
             ]
     return [
         Recommendation(
             row["rank"],
             row["movie_id"],
-            titles[row["movie_id"]],
+            _title(titles, row["movie_id"]),
             row["score"],
             tuple(
                 Reason(branch, row.get(f"score_{branch}"), _number(row[f"part_{branch}"]), closest[branch][place])
@@ -274,11 +274,29 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def similar_movies(store: TableStore, encoder: str, movie: int, k: int) -> list[tuple[int, str, float]]:
-    """The k movies whose documents are closest to a movie's: id, title, cosine."""
-    ids, cosines = nearest(*_embeddings(store, encoder), movie, k)
+def _title(titles: Mapping[int, str], movie: int) -> str:
+    """A list may be older than the movies, where one has been taken out since."""
+    return titles.get(movie, "(no longer among the movies)")
+
+
+def similar_movies(
+    store: TableStore, catalog: Catalog, encoder: str, movie: int, k: int
+) -> list[tuple[int, str, float]]:
+    """The k movies whose documents are closest to a movie's: id, title, cosine.
+
+    Raises:
+        NotFound: the encoder has no vector of it, as it was added since.
+        dagster.Failure: the encoder has not been materialized.
+    """
+    item_ids, vectors = _embeddings(store, encoder)
     titles = titles_of(store)
-    return [(int(i), titles[int(i)], float(c)) for i, c in zip(ids, cosines, strict=True)]
+    if movie not in item_ids:
+        raise NotFound(
+            f"{encoder} has no vector of {_title(titles, movie)} [{movie}], which came after its table was made; bring "
+            f"it up to date: {catalog.backfill_command(encoder)}"
+        )
+    ids, cosines = nearest(item_ids, vectors, movie, k)
+    return [(int(i), _title(titles, int(i)), float(c)) for i, c in zip(ids, cosines, strict=True)]
 
 
 def encoder_figures(store: TableStore, catalog: Catalog) -> dict[str, dict[str, Any]]:

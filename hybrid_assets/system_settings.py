@@ -27,7 +27,8 @@ _TREES = {"trees", "learning_rate", "leaves", "smallest_leaf", "feature_share", 
 
 
 class StackerSettings(Settings):
-    """How the fusion `stacked` learns: LambdaMART with the cross-entropy loss (LightGBM) on held-out folds of train."""
+    """How the fusions `stacked`, by boosted trees with the XE-NDCG loss (LightGBM), and `gated`, to which the settings
+    of trees do not apply, learn on held-out folds of train."""
 
     folds: Annotated[int, Field(ge=2)] = 4
     """Parts of train, each held out once; the branches are fitted on the others, so that none has seen its targets."""

@@ -237,6 +237,11 @@ def test_a_mistake_is_named_with_the_file_and_what_was_meant(tmp_path, line, wor
     assert "catalog.toml" in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["temporal", "leave_last_out"])
+def test_shares_of_a_users_ratings_bound_the_splits_that_divide_these_alone(kind):
+    assert SplitSettings(kind=kind, test_share=0.9).test_share == 0.9
+
+
 def test_a_scale_of_ones_own_has_a_threshold_of_its_own(tmp_path):
     scale = "[folder]\npath = '/x'\nrating_range = [0, 100]\n"
     catalog = load(tmp_path, f"dataset = 'folder'\n{scale}[evaluation]\nrelevance_threshold = 80\n{SMALLEST}")

@@ -47,6 +47,17 @@ def test_tables_and_records_are_opened(machine):
     assert found(catalog, "Dagster home") == Finding("Dagster home", True, f"{home}, records in Sqlite, 0 runs")
 
 
+def test_a_package_that_is_missing_or_of_another_version_is_a_line_with_the_fix(machine, monkeypatch):
+    catalog, *_ = machine
+    assert "lightgbm 4." in found(catalog, "packages").found
+    needs = ["numpy>=99", "no-such-package", "pyarrow", 'no-such-tool; extra == "dev"']
+    monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: needs)
+    assert found(catalog, "numpy").found.endswith(", needed >=99")
+    assert found(catalog, "no-such-package") == Finding("no-such-package", False, "not installed", "make install")
+    assert found(catalog, "packages").found.startswith("pyarrow ")
+    assert "no-such-tool" not in [finding.subject for finding in examine(catalog)]
+
+
 def test_files_that_may_not_be_read_are_named_with_what_to_do(machine, tmp_path, monkeypatch):
     catalog, _, _ = machine
     for name in ("ratings", "movies"):

@@ -144,7 +144,7 @@ def _metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.As
             ),
             Check(
                 "not_fallen",
-                f"No metric lost more than {catalog.checks.alarm_drop:.0%} since the last materialization.",
+                f"No metric of accuracy lost more than {catalog.checks.alarm_drop:.0%} since the last materialization.",
                 lambda made: fallen(made.table, made.previous, catalog.checks.alarm_drop),
                 blocking=False,
             ),

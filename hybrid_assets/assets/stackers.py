@@ -28,7 +28,7 @@ READS_YEARS: dict[str, Callable[[pl.LazyFrame], str]] = {
 }
 WHO = "for whom: users of the data, or newcomers, who bring few ratings"
 TREES = (
-    "The learned fusion: boosted trees (LambdaMART, cross-entropy loss) over the branches' scores and what is known of "
+    "The learned fusion: boosted trees (LightGBM, XE-NDCG loss) over the branches' scores and what is known of "
     "user and film,"
 )
 TREE_COLUMNS = {"ranker": "LightGBM's text form: numbers, no code; one row a ranker, their scores are averaged"}

@@ -101,8 +101,12 @@ def gpu_gib(device: str) -> float:
     except (subprocess.TimeoutExpired, OSError) as error:  # a driver that hangs: no GPU can be worked with
         logging.getLogger(__name__).warning("%s does not answer, so no GPU is used: %s", smi, error)
         return 0.0
-    # a driver that finds no GPU says so on stdout and fails
-    rows = [line.split(", ") for line in told.stdout.splitlines()] if told.returncode == 0 else []
+    if told.returncode:  # so also where it finds no GPU, which is no fault
+        reason = (told.stdout + told.stderr).strip()
+        if "no devices were found" not in reason.lower():
+            logging.getLogger(__name__).warning("%s fails, so no GPU is used: %s", smi, reason)
+        return 0.0
+    rows = [line.split(", ") for line in told.stdout.splitlines()]
     # a GPU that shares the machine's memory has none of its own to tell
     gpus = [(row[0], float(row[1]) / 1024 if row[1].isdigit() else 0.0) for row in rows if len(row) == 2]
     sizes = _visible(gpus, os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -1,6 +1,6 @@
 """Why a movie is on somebody's list, and which movies are alike.
 
-Belongs here: nearest neighbours among vectors and the shares of branches. Does not: titles, files, printing.
+Belongs here: nearest neighbours among vectors. Does not: titles, files, printing.
 """
 
 import numpy as np
@@ -32,14 +32,15 @@ def nearest(item_ids: Ids, vectors: Vectors, movie: int, k: int) -> tuple[Ids, V
 def closest_liked(item_ids: Ids, vectors: Vectors, listed: Ids, liked: Ids, k: int) -> list[list[int]]:
     """For each listed movie, the k liked movies whose vectors are closest to its own by cosine, best first.
 
-    Liked movies without a vector are left out; a listed movie without one gets an empty list.
+    Liked movies without a vector, or with one of zeros, which points nowhere, are left out; a listed movie without one
+    gets an empty list.
     """
-    at = positions(item_ids, liked)
-    known = liked[at >= 0]
-    cosine = _unit(vectors[positions(item_ids, listed)]) @ _unit(vectors[at[at >= 0]]).T
+    tells = np.append(vectors.any(axis=1), False)  # the last for place -1: not in the table
+    at, places = positions(item_ids, liked), positions(item_ids, listed)
+    known, at = liked[tells[at]], at[tells[at]]
+    cosine = _unit(vectors[places]) @ _unit(vectors[at]).T
     best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-    has_vector = positions(item_ids, listed) >= 0
-    return [known[row].tolist() if has else [] for row, has in zip(best, has_vector, strict=True)]
+    return [known[row].tolist() if has else [] for row, has in zip(best, tells[places], strict=True)]
 
 
 def _unit(vectors: Vectors) -> Vectors:

@@ -135,7 +135,7 @@ def _by_user(first: npt.NDArray[np.bool_], one: Ranking, other: Ranking) -> Rank
 
 
 def _divided(left_out: ColdSplit, known: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What those who left out bring, and the rest of their ratings."""
+    """What those who were left out bring, and the rest of their ratings."""
     is_known = pl.col("place") < known
     return left_out.of_users.filter(is_known), left_out.of_users.filter(~is_known)
 

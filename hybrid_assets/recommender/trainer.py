@@ -151,12 +151,15 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written to its end; torn ones are deleted.
 
     The trainer writes `trainer_state.json` last.
+
+    Raises:
+        OSError: a checkpoint that is there cannot be read.
     """
     whole = []
     for checkpoint in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"):
         try:
             step = json.loads((checkpoint / STATE_FILE).read_text("utf-8"))["global_step"]
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError, KeyError):
             shutil.rmtree(checkpoint)
         else:
             whole.append((step, checkpoint))

@@ -13,6 +13,8 @@ from hybrid_assets.recommender.towers import Ids
 NAMED = 5
 UNIT_TOLERANCE = 1e-3
 ROUNDING = 1e-6
+# Of a system's metrics (intervals.MEAN_OF) those that say how many liked movies are found, and how far up.
+ACCURACY = ("hits", "precision", "recall", "ndcg", "ndcg_list", "mrr", "map", "hit_rate")
 
 
 def repeated(table: pl.DataFrame, *columns: str) -> str:
@@ -119,14 +121,12 @@ def users_without_list(scores: pl.DataFrame, train: pl.DataFrame) -> str:
 
 
 def fallen(metrics: pl.DataFrame, previous: pl.LazyFrame | None, share: float) -> str:
-    """Metrics that lost more than `share` of their last value; nothing without a last one.
-
-    Of the metrics where more is better: `novelty`, `diversity`, `coverage` and `popularity_bias` are no such.
-    """
+    """Metrics of accuracy (ACCURACY) that lost more than `share` of their last value; nothing without a last one."""
     if previous is None:
         return ""
-    better = pl.col("metric").is_in(["hits", "precision", "recall", "ndcg", "ndcg_list", "mrr", "map", "hit_rate"])
-    both = metrics.filter(better).join(previous.collect(), on="metric", suffix="_before", maintain_order="left")
+    both = metrics.filter(pl.col("metric").is_in(ACCURACY)).join(
+        previous.collect(), on="metric", suffix="_before", maintain_order="left"
+    )
     lost = both.filter(pl.col("value") < pl.col("value_before") * (1 - share) - ROUNDING)
     return "; ".join(
         f"{metric} fell from {before:.4g} to {value:.4g}"

@@ -24,6 +24,11 @@ def test_each_listed_movie_gets_the_liked_ones_closest_to_it():
     assert closest_liked(IDS, VECTORS, np.array([8, 4]), np.array([5, 7, 9]), 2) == [[9, 7], []]
 
 
+def test_a_vector_of_zeros_is_like_nothing():
+    vectors = np.array([[1, 0], [0, 0], [3, 4]], dtype=np.float32)
+    assert closest_liked(IDS, vectors, np.array([7, 8]), np.array([8, 9]), 2) == [[9], []]
+
+
 def test_equal_cosines_stand_by_place_and_the_length_of_a_vector_is_of_no_account():
     vectors = np.array([[1, 1], [2, 0], [0, 3], [9, 9]], dtype=np.float32)
     ids, cosines = nearest(np.array([4, 3, 2, 1]), vectors, 4, 3)

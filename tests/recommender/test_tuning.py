@@ -213,13 +213,28 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(qwen, tmp_path, met
 def test_a_torn_checkpoint_is_not_gone_on_from(tmp_path):
     from hybrid_assets.recommender.trainer import STATE_FILE, last_whole_checkpoint
 
-    for step, state in ((10, '{"global_step": 10}'), (20, '{"global_step": 20}'), (30, '{"global_st')):
+    for step, state in ((10, '{"global_step": 10}'), (20, '{"global_step": 20}'), (30, '{"global_st'), (50, "{}")):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
         (folder / STATE_FILE).write_text(state)
     (tmp_path / "checkpoint-40").mkdir()
     assert last_whole_checkpoint(tmp_path).name == "checkpoint-20"
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-20"]
+
+
+def test_a_checkpoint_that_cannot_be_read_at_the_moment_is_kept(tmp_path, monkeypatch):
+    from hybrid_assets.recommender.trainer import STATE_FILE, last_whole_checkpoint
+
+    (tmp_path / "checkpoint-10").mkdir()
+    (tmp_path / "checkpoint-10" / STATE_FILE).write_text('{"global_step": 10}')
+
+    def failing(self, *_):
+        raise OSError(5, "Input/output error", str(self))
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        last_whole_checkpoint(tmp_path)
+    assert (tmp_path / "checkpoint-10" / STATE_FILE).exists()
 
 
 def gradients(encoder):

@@ -96,7 +96,9 @@ def popularity_unlearned(sequences: Sequences, *, in_batch: float, drawn: int) -
     what came before) - log q(movie), q being how often the movie is among those it is learnt against: what many rate
     is held down. log q is added again, so that the score ranks by p.
     Source: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
-    equation 3, which takes log q off while it learns; Cornac does not let its losses do so.
+    equation 3, which takes log q off while it learns; Cornac does not let its losses do so. Its q is that of movies
+    drawn one by one; Cornac draws users, so that in a batch of few of them many are the user's own. Drawn one by one
+    sasrec was no better on validation.
 
     Args:
         sequences: what it learns from.
