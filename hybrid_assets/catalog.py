@@ -101,6 +101,8 @@ class SplitSettings(Settings):
                 )
         if self.fold >= self.folds:
             raise ValueError(f"fold = {self.fold} is not there: folds = {self.folds} are counted from 0")
+        if self.kind != "user_folds":
+            self.refuse(("folds", "fold"), "is of account for kind = 'user_folds' alone; leave it out")
         return self
 
 

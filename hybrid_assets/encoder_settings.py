@@ -44,11 +44,17 @@ class TuningSettings(Settings):
     """Seed of the training."""
 
     @model_validator(mode="after")
-    def _alignment_has_a_model(self) -> "TuningSettings":
+    def _settings_go_together(self) -> "TuningSettings":
         if (self.loss == "alignment") != (self.align_with is not None):
             raise ValueError("loss = 'alignment' and align_with = '<model>' go together")
         if self.patience is not None and self.evaluations == 0:
             raise ValueError("patience counts evaluations: set evaluations to 1 or more, or leave patience out")
+        if self.method == "full":
+            self.refuse(("rank", "targets"), "is of account for method = 'lora' alone; leave it out")
+        if self.loss != "alignment":
+            self.refuse(("alike",), "is of account for loss = 'alignment' alone; leave it out")
+        if self.loss == "contrastive":
+            self.refuse(("temperature",), "is of no account for loss = 'contrastive'; leave it out")
         return self
 
 
@@ -86,7 +92,7 @@ class EncoderSettings(Settings):
     """Documents encoded at once; halved by itself when memory runs out."""
     backend: Literal["torch", "onnxruntime", "bfloat16"] = "torch"
     """The same vectors (cosine at least 0.9999) on a CPU, faster on some: `bfloat16` multiplies in it, which needs
-    AVX512-BF16 or AMX; `onnxruntime` needs `pip install -c constraints.txt 'hybrid-assets[onnx]'`."""
+    AVX512-BF16 or AMX; `onnxruntime` needs `pip install -c constraints.txt -e '.[onnx]'`."""
     gpu_gib: Annotated[float, Field(ge=0)] = 0.0
     """Free GPU memory it needs, in GiB; 0 runs on the CPU."""
     refresh: bool = True
@@ -99,9 +105,8 @@ class EncoderSettings(Settings):
         if (self.base is None) != (self.tuning is None):
             raise ValueError("base and tuning go together: base names an encoder, tuning says how it is fine-tuned")
         inherited = ("revision", "sha256", "pooling", "prompt", "max_length", "precision")
-        for name in inherited if self.base else ():
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is the base's; set it there")
+        if self.base:
+            self.refuse(inherited, "is the base's; set it there")
         if self.backend != "torch" and (self.base or self.precision != "float32" or self.gpu_gib):
             raise ValueError(f"backend = {self.backend!r} is for untuned float32 encoders on the CPU")
         return self

@@ -3,6 +3,7 @@
 Belongs here: their base and the types that several use. Does not: any setting.
 """
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -25,3 +26,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+    def refuse(self, names: Iterable[str], why: str) -> None:
+        """Refuse those of the settings that are set to something and have no effect.
+
+        Raises:
+            ValueError: one is not as it is by default.
+        """
+        for name in names:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} {why}")

@@ -176,4 +176,6 @@ class SystemSettings(Settings):
             raise ValueError("rerank is what re-ranking takes off a score; rename the branch of that name")
         if self.stacker is not None and not self.is_learned:
             raise ValueError('stacker is of account for fusion = "gated" or "stacked" alone; leave it out')
+        if self.stacker is not None and self.fusion == "gated":
+            self.stacker.refuse(sorted(_TREES | {"rankers"}), "is of trees, and a gate has none; leave it out")
         return self

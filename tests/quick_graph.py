@@ -77,6 +77,8 @@ def quick_catalog(folder: Path) -> Catalog:
     settings["models"]["pmf"] |= {"factors": 8, "epochs": 20}
     for system in settings["systems"].values():
         if system["fusion"] in ("gated", "stacked"):
-            system["stacker"] = {"folds": 2, "trees": 10, "candidates": 50, "smallest_leaf": 10}
+            system["stacker"] = {"folds": 2, "candidates": 50}
+        if system["fusion"] == "stacked":
+            system["stacker"] |= {"trees": 10, "smallest_leaf": 10}
     settings["evaluation"] |= {"bootstrap_resamples": 100, "k": 5, "list_length": 10}
     return Catalog.model_validate(settings)

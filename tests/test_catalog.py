@@ -213,6 +213,23 @@ def test_three_lines_add_an_encoder(tmp_path):
             "[systems.y]\nmodel = 'pmf'\nencoder = 'x'\nfusion = 'stacked'",
             "its encoder x fine-tuned: that has seen the ratings",
         ),
+        ("[split]\nfold = 1", "split: fold is of account for kind = 'user_folds' alone; leave it out"),
+        (
+            "[systems.x]\nmodels = ['pmf', 'b']\nfusion = 'gated'\nstacker = {trees = 3}",
+            "systems.x: trees is of trees, and a gate has none; leave it out",
+        ),
+        (
+            "[encoders.x]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'co_like', rank = 4}",
+            "encoders.x.tuning: rank is of account for method = 'lora' alone; leave it out",
+        ),
+        (
+            "[encoders.x]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'co_like', alike = 0.5}",
+            "alike is of account for loss = 'alignment' alone; leave it out",
+        ),
+        (
+            "[encoders.x]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'contrastive', temperature = 1.0}",
+            "temperature is of no account for loss = 'contrastive'; leave it out",
+        ),
         ("[split]\nkind = 'user_folds'\nfolds = 3\nfold = 3", "fold = 3 is not there: folds = 3 are counted from 0"),
         (
             "[systems.x]\nmodel = 'pmf'\nrerank = {method = 'mmr', weight = 0.3}",
@@ -325,9 +342,9 @@ SEQUENTIAL = {
 ANOTHER = [
     (FolderSettings(path="/a"), {"path": "/b", "columns": {"user_id": "customer"}, "rating_range": (1, 5)}),
     (
-        SplitSettings(),
+        SplitSettings(kind="user_folds"),
         {
-            "kind": "temporal",
+            "kind": "random",
             "test_share": 0.3,
             "min_ratings": 6,
             "validation_share": 0.3,
@@ -372,9 +389,9 @@ ANOTHER = [
     (PairSettings(), {"per_user": 1, "most": 1, "disliked": 1, "cold_share": 0.2, "seed": 1}),
     (GpuSettings(), {"device": "cuda:1", "wait_seconds": 1}),
     (
-        TuningSettings(method="full", loss="co_like"),
+        TuningSettings(method="lora", loss="co_like"),
         {
-            "method": "lora",
+            "method": "full",
             "loss": "contrastive",
             "epochs": 9,
             "batch_size": 9,
@@ -382,12 +399,12 @@ ANOTHER = [
             "temperature": 1,
             "rank": 1,
             "targets": ("a",),
-            "alike": 0.5,
             "evaluations": 9,
             "patience": 1,
             "seed": 1,
         },
     ),
+    (TuningSettings(method="full", loss="alignment", align_with="a"), {"alike": 0.5, "align_with": "b"}),
     (
         PmfSettings(algorithm="pmf"),
         {"factors": 9, "epochs": 9, "learning_rate": 0.1, "regularisation": 0.1, "seed": 1, "refresh": False},

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hybrid_assets import model_searches
 from hybrid_assets.catalog import Catalog, load_catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.model_searches import snippet, tables_needed, tune_model
@@ -102,6 +103,32 @@ def test_other_train_ratings_start_a_search_anew(store, catalog):
     tune(store, catalog, "ease", 3)
     put(store, "train_ratings", pl.read_parquet(store.path(dg.AssetKey("train_ratings")).path).slice(1))
     assert len(tune(store, catalog, "ease", 1).trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("k = 5", "k = 4"), ("k = 5", "k = 5\nrelevance_threshold = 3.0"), ("epochs = 1", "epochs = 1\nbatch_size = 7")],
+)
+def test_what_is_measured_otherwise_or_with_other_settings_beside_starts_a_search_anew(
+    store, catalog, tmp_path, monkeypatch, old, new
+):
+    monkeypatch.setattr(model_searches, "search_plot", lambda *shown: b"")  # what takes most of the time
+    tune(store, catalog, "vbpr", 2)
+    (tmp_path / "again.toml").write_text(SETTINGS.replace(old, new))
+    assert len(tune(store, load_catalog(tmp_path / "again.toml"), "vbpr", 1).trials) == 1
+
+
+def test_no_trial_is_fitted_on_what_it_is_judged_by(store, catalog, monkeypatch):
+    fit, seen = model_searches.fit_model, []
+
+    def watched(model, ratings, *rest):
+        seen.append(ratings)
+        return fit(model, ratings, *rest)
+
+    monkeypatch.setattr(model_searches, "fit_model", watched)
+    tune(store, catalog, "ease", 2)
+    assert len(seen) == 2
+    assert not any(ratings["validation"].any() for ratings in seen)
 
 
 def test_what_cannot_be_searched_is_told(store, catalog):

@@ -83,7 +83,7 @@ def open_records(home: Path) -> dg.DagsterInstance:
             return instance
     except ModuleNotFoundError as error:
         raise dg.Failure(
-            f"{settings} asks for {error.name}, which is not installed: pip install 'hybrid-assets[postgres]'",
+            f"{settings} asks for {error.name}, which is missing: pip install -c constraints.txt -e '.[postgres]'",
             allow_retries=False,
         ) from error
     except OSError as error:

@@ -3,6 +3,7 @@
 Belongs here: how. Does not: into which pieces, and what is made of each.
 """
 
+import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -28,6 +29,14 @@ def cores() -> Iterator[Executor]:
             yield workers
         finally:
             workers.shutdown(cancel_futures=True)
+            _give_back_memory()
+
+
+def _give_back_memory() -> None:
+    """What threads have let go glibc keeps for others of theirs, half a GiB in a run, until it is told to return it."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def side_by_side(work: Callable[[Piece], Made], pieces: Sequence[Piece]) -> list[Made]:

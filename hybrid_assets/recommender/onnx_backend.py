@@ -30,7 +30,7 @@ def run_with_onnxruntime(encoder: "SentenceTransformer") -> None:
         import onnxscript  # noqa: F401 (torch exports with it)
     except ImportError as error:
         raise EncoderUnavailable(
-            f"backend onnxruntime needs {error.name}: pip install -c constraints.txt 'hybrid-assets[onnx]', or set "
+            f"backend onnxruntime needs {error.name}: pip install -c constraints.txt -e '.[onnx]', or set "
             "backend = 'torch'"
         ) from error
     import torch

@@ -3,16 +3,23 @@
 import shutil
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
 from hybrid_assets import queries
 from hybrid_assets.assets import embeddings
-from hybrid_assets.catalog import Catalog, load_catalog
+from hybrid_assets.assets.scores import chosen_weights
+from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration import incremental
 from hybrid_assets.orchestration.automation import MADE
 from hybrid_assets.orchestration.staleness import due, judge, recipes_of
+from hybrid_assets.recommender.encoder_metrics import popularity_matched_auc
+from hybrid_assets.recommender.genres import genre_shares
+from hybrid_assets.recommender.metrics import miscalibration
+from hybrid_assets.recommender.tables import encoder_towers
+from hybrid_assets.system_settings import SystemSettings
 
 PAPER = ["most_popular", "mf_only", "mf_minilm", "mf_minilm_notebook"]
 RERANKED = ["ease_diverse", "ease_less_popular"]
@@ -225,6 +232,13 @@ def test_a_setting_computes_what_depends_on_it(graph):
     }
 
 
+def test_alpha_is_the_weight_of_the_model():
+    system = SystemSettings(model="pmf", encoder="minilm", alpha=0.75)
+    assert chosen_weights(system, {}) == (0.75, 0.25)
+    free = SystemSettings(model="pmf", encoder="minilm")
+    assert chosen_weights(free, {"alpha": 0.1}) == (0.1, 0.9)
+
+
 def test_the_leaderboard_is_the_metrics_of_the_lists(built):
     board = built.table("leaderboard")
     assert sorted(board["system"]) == sorted(built.catalog.systems)
@@ -237,6 +251,34 @@ def test_the_leaderboard_is_the_metrics_of_the_lists(built):
         assert row["precision_low"] <= row["precision"] <= row["precision_high"]
         assert row["hits"] == users["hits"].sum()
         assert row["published_precision"] is None, "the paper measured another dataset"
+
+
+@pytest.mark.parametrize("system", ["ease", "most_popular"])
+def test_what_a_list_is_beside_its_hits_by_hand(built, system):
+    train, movies, k = built.table("train_ratings"), built.table("movies"), built.catalog.evaluation.k
+    users, scores = built.table(f"user_metrics/{system}"), built.table(f"scores/{system}").filter(pl.col("rank") <= k)
+    ids = train["movie_id"].unique(maintain_order=True).to_numpy()
+    shares, place = genre_shares(movies, ids), {int(movie): row for row, movie in enumerate(ids)}
+    counts, everybody = dict(train.group_by("movie_id").len().iter_rows()), train["user_id"].n_unique()
+    for row in users.iter_rows(named=True):
+        listed = scores.filter(user_id=row["user_id"])["movie_id"].to_list()
+        own = train.filter(user_id=row["user_id"])["movie_id"].to_list()
+        items = np.array([[place[movie] for movie in listed]])
+        rated = (np.array([0, len(own)]), np.array([place[movie] for movie in own]))
+        assert row["train_ratings"] == len(own)
+        assert row["miscalibration"] == pytest.approx(miscalibration(items, rated, shares)[0])
+        assert row["novelty"] == pytest.approx(np.mean([np.log2(everybody / counts[movie]) for movie in listed]))
+    told = dict(built.table(f"metrics/{system}").select("metric", "value").iter_rows())
+    of_judged = scores.filter(pl.col("user_id").is_in(users["user_id"].implode()))
+    assert told["coverage"] == pytest.approx(of_judged["movie_id"].n_unique() / len(ids))
+
+
+def test_an_encoder_is_judged_by_profiles_of_all_of_train(built):
+    profiles, embedded = (built.table(f"{stage}/minilm").lazy() for stage in ("profiles", "embeddings"))
+    towers = encoder_towers(profiles, embedded, "train", "liked")
+    expected = popularity_matched_auc(towers, built.table("train_ratings"), built.table("test_ratings"), 4.0).mean()
+    found = built.table("encoder_metrics/minilm").filter(metric="popularity_matched_auc")["value"].item()
+    assert found == pytest.approx(expected)
 
 
 def test_every_check_passes_on_good_tables_and_is_recorded(built):
@@ -379,59 +421,6 @@ def test_cold_start_judges_a_learned_system_on_new_people_alone(built):
     assert movies["state"].unique().to_list() == ["what it has learnt holds for movies that somebody rated"]
     others = built.table("cold_start").filter(pl.col("protocol") == "people", pl.col("state") == "measured")
     assert others["users"].n_unique() == 1, "all systems are judged by the same people"
-
-
-def code_versions(settings: dict) -> dict[str, str]:
-    definitions = build_definitions(Catalog.model_validate(settings), "memory://unused")
-    return {spec.key.to_user_string(): spec.code_version for asset in definitions.assets for spec in asset.specs}
-
-
-def changed_by(before: dict, **changes: dict) -> set[str]:
-    settings = {name: {**before[name], **changes.get(name, {})} if name in changes else before[name] for name in before}
-    old, new = code_versions(before), code_versions(settings)
-    return {key for key in old if old[key] != new[key]}
-
-
-def test_what_a_setting_does_not_change_is_not_computed_again(built):
-    settings = built.catalog.model_dump()
-    models = {"als": settings["models"]["als"] | {"refresh": False}}
-    assert changed_by(settings, models=models) == set()
-    settings["encoders"]["another"] = settings["encoders"]["minilm"]
-    changed = changed_by(settings, evaluation={"diversity_encoder": "another", "list_length": 12})
-    assert "scores/ease" in changed
-    assert changed.isdisjoint({"cold_start", "report", "metrics/ease", "encoder_metrics/minilm"})
-
-
-@pytest.mark.parametrize(
-    "change", [{"max_length": 8}, {"prompt": "movie: "}, {"pooling": "cls"}, {"precision": "bfloat16"}]
-)
-def test_a_setting_of_an_encoder_makes_rows_of_another_one_stale(built, change):
-    settings = built.catalog.model_dump()
-    minilm = settings["encoders"]["minilm"] | change
-    expected_hash = {"minilm": settings["encoders"]["minilm"] | {"sha256": "0" * 64}}
-    assert changed_by(settings, encoders=expected_hash) == set()
-    changed = changed_by(settings, encoders={"minilm": minilm})
-    tuned = {f"embeddings/{name}" for name, encoder in settings["encoders"].items() if encoder["base"] == "minilm"}
-    assert changed == {"embeddings/minilm", *tuned}
-
-
-@pytest.mark.parametrize(
-    ("part", "change", "beside"),
-    [
-        ("evaluation", {}, True),
-        ("evaluation", {"relevance_threshold": 3.0}, False),
-        ("evaluation", {"k": 10}, False),
-        ("split", {"min_ratings": 50}, False),
-        ("split", {"seed": 43}, False),
-        ("split", {"validation_share": 0.1}, True),
-    ],
-)
-def test_the_papers_figures_stand_beside_what_was_measured_as_they_were(part, change, beside):
-    settings = load_catalog(dataset="ml-latest-small").model_dump()
-    settings[part] |= change
-    bare = {**settings, "systems": {name: it | {"published": None} for name, it in settings["systems"].items()}}
-    told = code_versions(settings)["leaderboard"] != code_versions(bare)["leaderboard"]
-    assert told == beside
 
 
 def test_another_version_of_a_library_encodes_every_document_again(graph, monkeypatch):

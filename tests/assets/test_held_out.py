@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from quick_graph import Graph
 
-from hybrid_assets.assets import tuning
+from hybrid_assets.assets import cold_start, tuning
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
@@ -104,6 +104,33 @@ def test_new_people_teach_a_learned_system_nothing(graph, monkeypatch):
     candidates = set(graph.table("candidates/stacked_minilm")["user_id"])
     assert candidates & new
     assert taught == [candidates - new]
+
+
+def test_cold_start_fits_nothing_on_whom_and_what_it_holds_out(graph, monkeypatch):
+    seen = []
+
+    def watched(function):
+        def call(first, ratings, *rest):
+            seen.append(ratings if isinstance(ratings, pl.DataFrame) and "rating" in ratings.columns else first)
+            return function(first, ratings, *rest)
+
+        return call
+
+    for name in ("fit_model", "films_of"):
+        monkeypatch.setattr(cold_start, name, watched(getattr(cold_start, name)))
+    settings = graph.catalog.model_dump()
+    settings["cold_start"]["seed"] += 7
+    graph.catalog = Catalog.model_validate(settings)
+    make(graph, "cold_start")
+    train, catalog = graph.table("train_ratings"), graph.catalog
+    users = drawn_ids(train["user_id"].unique().sort().to_numpy(), catalog.cold_start.users, catalog.cold_start.seed)
+    # no fine-tuned encoder has learnt from these
+    movies = cold_movies(train["movie_id"].unique().sort().to_numpy(), catalog.cold_start.movies, catalog.pairs.seed)
+    assert len(users) > 0 < len(movies)
+    assert len(seen) > 2
+    for ratings in seen:
+        assert set(ratings["user_id"]).isdisjoint(users.tolist())
+        assert set(ratings["movie_id"]).isdisjoint(movies.tolist())
 
 
 def test_pairs_hold_no_cold_movie_and_no_held_out_rating(built):

@@ -15,6 +15,8 @@ class Server:
 
     content: bytes
     ranges: bool = True
+    block: int = 1
+    """A range starts at the multiple of it before the place asked for, as a cache may answer."""
     cuts: list[int] = field(default_factory=list)
     """After how many bytes each of the first answers breaks off."""
     busy: int = 0
@@ -40,7 +42,7 @@ def _serving(content: bytes, **behaviour: object) -> Iterator[Server]:
                 return self.send_error(503)
             start, total = 0, len(server.content)
             if wanted and server.ranges:
-                start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+                start = int(wanted.removeprefix("bytes=").removesuffix("-")) // server.block * server.block
                 if start >= total:
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{total}")

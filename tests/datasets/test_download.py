@@ -55,6 +55,14 @@ def test_without_range_support_the_file_comes_again_from_its_start(tmp_path, ser
     assert (tmp_path / "a.zip").read_bytes() == CONTENT
 
 
+def test_bytes_from_another_place_than_asked_for_are_not_taken(tmp_path, serving):
+    (tmp_path / "a.zip.part").write_bytes(CONTENT[:150])
+    with serving(CONTENT, block=100) as server:
+        fetch(server, tmp_path / "a.zip")
+    assert (tmp_path / "a.zip").read_bytes() == CONTENT
+    assert server.asked == ["bytes=150-", None]
+
+
 def test_a_part_that_is_whole_already_needs_no_more_bytes(tmp_path, serving):
     (tmp_path / "a.zip.part").write_bytes(CONTENT)
     with serving(CONTENT) as server:

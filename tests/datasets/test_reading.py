@@ -1,5 +1,6 @@
 import csv
 import io
+import re
 from datetime import datetime
 from pathlib import Path
 
@@ -227,6 +228,19 @@ def test_a_broken_file_is_refused_with_its_place(tmp_path, what):
     assert len(message) < 600
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("ratings", b"userId,movieId,rating,timestamp\n1,10,4,1\n1,10,3,2\n2,10,3,3\n", "line 3"),
+        ("ratings", b"userId,movieId,rating,timestamp\n1,10,4,1\n1,20,3,2\n1,10,3,3\n", "line 4"),
+        ("movies", b"movieId,title,genres\n10,a,b\n10,c,d\n", "line 3"),
+    ],
+)
+def test_a_repeat_is_found_in_a_file_that_is_otherwise_in_order(tmp_path, name, content, line):
+    message = refusal(tmp_path, name, content)
+    assert re.search(f"{line}.*is there already, on line 2", message), message
+
+
 def test_0x_in_text_is_text(tmp_path):
     content = CLEAN["tags"].replace(b",20,", b",20,0x10 ")
     assert read(tmp_path, "tags", content)["tag"].to_list() == ['a "real" classic', "0x10 féerique"]
@@ -290,6 +304,14 @@ def test_every_movie_of_ratings_and_tags_must_be_known(tmp_path):
     check_references(ratings, TABLES["movies"], path)
     with pytest.raises(BadInput, match=r'ratings\.csv, line 3, field "movieId": movie 20 .*1 unknown'):
         check_references(ratings, TABLES["movies"].filter(movie_id=10), path)
+
+
+def test_an_unknown_movie_is_counted_once_however_many_rows_name_it(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(b"movieId\n7\n7\n8\n1\n")
+    known = pl.DataFrame({"movie_id": [1]})
+    with pytest.raises(BadInput, match=r"line 2.*movie 7 is not among the movies \(2 unknown in all\)"):
+        check_references(pl.DataFrame({"movie_id": [7, 7, 8, 1]}), known, path)
 
 
 def movielens(table: pl.DataFrame) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 
 from hybrid_assets.catalog import load_catalog
 from hybrid_assets.orchestration import automation
-from hybrid_assets.orchestration.automation import MADE, MOST_TRIES, nightly_schedule, watch_sensor
+from hybrid_assets.orchestration.automation import MADE, MOST_TRIES, RAW_TAG, nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.faults import lasting_failure
 from hybrid_assets.orchestration.jobs import REFRESH, refresh_job
 
@@ -167,6 +167,31 @@ def test_a_file_whose_time_went_back_is_looked_at(watch):
     os.utime(watch.file, (0, 0))
     watch.launch(watch.settled_look())
     assert MADE in skipped(watch.look())
+
+
+def test_a_change_of_any_of_the_files_is_another_try(tmp_path):
+    files = [tmp_path / "ratings.csv", tmp_path / "movies.csv"]
+    for file in files:
+        file.write_text("as it was")
+    sensor = watch_sensor(
+        lambda: files,
+        tables=lambda: "",
+        job=refresh_job(load_catalog(), []),
+        due=lambda _: [dg.AssetKey("table")],
+        seconds=1,
+        on=True,
+    )
+    cursor, tags = None, []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for changed in (None, *files):
+            if changed:
+                changed.write_text("mended")
+            for _ in range(2):
+                context = dg.build_sensor_context(instance=instance, cursor=cursor)
+                answer = sensor(context)
+                cursor = context.cursor
+            tags.append(answer.run_requests[0].tags[RAW_TAG])
+    assert len(set(tags)) == 3
 
 
 def test_a_change_during_a_run_is_not_lost(watch):

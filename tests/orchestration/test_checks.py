@@ -4,6 +4,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from hybrid_assets.catalog import load_catalog
+from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.checks import Check, Made
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
@@ -76,6 +78,13 @@ def test_a_blocking_check_keeps_the_last_table_and_stops_what_follows(numbers):
     numbers.values = [3, 4]
     assert numbers.run().success
     assert numbers.stored == [3, 4]
+
+
+def test_every_check_stops_the_run_but_those_that_compare_with_before_or_the_floor():
+    definitions = build_definitions(load_catalog(dataset="sample"), "memory://unused")
+    checks = [spec for asset in definitions.assets for spec in asset.check_specs]
+    assert {spec.name for spec in checks if not spec.blocking} == {"not_fallen", "above_most_popular"}
+    assert len(checks) > 50
 
 
 def test_a_warning_is_told_and_the_table_is_stored(numbers):

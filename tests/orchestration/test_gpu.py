@@ -1,6 +1,7 @@
 """The GPU gate: what it says on this machine, how it waits, and that nothing else is coloured by it."""
 
 import importlib.metadata
+import os
 
 import dagster as dg
 import pytest
@@ -102,6 +103,15 @@ def test_a_driver_that_hangs_is_no_gpu(monkeypatch, tmp_path, torch_of_cuda):
     with_driver(monkeypatch, tmp_path, "#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(gpu, "DRIVER_SECONDS", 0.2)
     assert gpu.gpu_gib("cuda:0") == 0
+
+
+def test_gpus_are_numbered_by_their_slots_unless_somebody_says_otherwise(monkeypatch):
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    gpu.gpu_gib("cuda:0")
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    gpu.gpu_gib("cuda:0")
+    assert os.environ["CUDA_DEVICE_ORDER"] == "FASTEST_FIRST"
 
 
 TWO_GPUS = "GPU-aa11, 8192\\nGPU-bb22, 24576\\n"

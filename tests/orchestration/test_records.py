@@ -10,7 +10,7 @@ import pytest
 
 from hybrid_assets.orchestration.console import terminal_logger
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.orchestration.records import open_records
+from hybrid_assets.orchestration.records import _without_password, open_records
 from hybrid_assets.orchestration.running import run_in_process
 from hybrid_assets.orchestration.storage import TableStore
 
@@ -96,3 +96,11 @@ def test_damaged_records_can_be_moved_away(tmp_path, damage):
     assert f"where {home / 'history'} is damaged, move it away" in told
     shutil.rmtree(home / "history")
     open_records(home).dispose()
+
+
+@pytest.mark.parametrize("told", ["a/b c", "a%2Fb%20c", "b c", "host a"])
+def test_no_piece_of_a_password_gets_into_a_message(told):
+    url = "postgresql+psycopg2://me:a%2Fb%20c@host/database"
+    assert _without_password(f"cannot parse {told!r}", url) == "its message would show the password"
+    harmless = "refused on port 5432"
+    assert _without_password(harmless, "postgresql+psycopg2://me:zzz@host/database") == harmless

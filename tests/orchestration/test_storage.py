@@ -223,6 +223,12 @@ def test_the_hash_sees_content_and_not_chunks(rows, data):
     assert content_hash(table.rename({"a": "x"})) != content_hash(table)
 
 
+def test_nothing_is_not_the_same_as_a_zero_or_an_empty_text():
+    for dtype, value in ((pl.Float64, 0.0), (pl.Int64, 0), (pl.String, ""), (pl.Boolean, False)):
+        known, unknown = (pl.DataFrame({"x": [it]}, schema={"x": dtype}) for it in (value, None))
+        assert content_hash(known) != content_hash(unknown), dtype
+
+
 def test_a_folder_may_be_named_like_a_pattern(tmp_path):
     store = TableStore(url=str(tmp_path / "we[ir]d *?"))
     write(store)

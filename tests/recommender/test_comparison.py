@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from hybrid_assets.recommender import comparison
 
@@ -27,6 +28,12 @@ def test_one_pair_by_hand():
     assert row["p_t"] == pytest.approx(1 - np.sqrt(12 / 14))
     assert row["p_wilcoxon"] == pytest.approx(0.25)
     assert 1.0 <= row["low"] < row["high"] <= 3.0
+
+
+def test_wilcoxons_ranks_count_zeros_as_pratt_does_by_hand():
+    # ranks of 1 to 5 are 2 to 6: W+ = 14, W- = 6; mean (6 * 7 - 1 * 2) / 4 = 10, variance (6 * 7 * 13 - 1 * 2 * 3) / 24
+    row = one([0.0, 1.0, 2.0, 3.0, 4.0, -5.0])
+    assert row["p_wilcoxon"] == pytest.approx(2 * norm.cdf((6 - 10) / 22.5**0.5))
 
 
 def test_the_better_system_stands_first_whatever_the_order():
@@ -64,6 +71,13 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says():
     # 95 %, less three standard errors of 32 independent samples
     assert 0.83 <= np.mean(covered) <= 1
     assert len(covered) == 112
+
+
+def test_an_interval_is_as_wide_as_its_confidence_asks():
+    values = {"a": np.random.default_rng(1).normal(0.3, 1, 400), "b": np.zeros(400)}
+    for confidence, deviations in ((0.5, 0.6745), (0.95, 1.96)):
+        row = compare(values, seed=0, confidence=confidence).row(0, named=True)
+        assert (row["high"] - row["low"]) / 2 == pytest.approx(deviations * values["a"].std() / 20, rel=0.1)
 
 
 def test_one_user_and_one_system_have_defined_results():

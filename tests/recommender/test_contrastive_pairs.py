@@ -46,6 +46,11 @@ def test_negatives_are_disliked_and_unseen_in_turn():
     assert whole["label"].to_list() == [1, 1], "nothing is disliked, and nothing unseen"
 
 
+def test_a_rating_of_the_limit_is_disliked():
+    negatives = pairs_of(rows((1, 10, 5.0), (1, 11, 4.0), (1, 12, 2.5))).filter(label=0)
+    assert negatives["other_id"].to_list() == [12]
+
+
 def test_nothing_that_is_held_out_is_known(split):
     train, _ = split
     pairs = pairs_of(train.filter(~pl.col("validation")))
@@ -78,6 +83,16 @@ def test_one_users_ratings_leave_the_pairs_of_all_others_alone(split):
     some = train.filter(pl.col("user_id").is_in(list(known)))
     without = pairs_of(some.filter(pl.col("user_id") != 1)).filter(reading="notebook")
     assert pairs_of(some).filter(reading="notebook").filter(pl.col("user_id") != 1).equals(without)
+
+
+def test_which_of_two_movies_is_the_anchor_and_which_pairs_are_drawn_is_chance_of_each_user():
+    liked = rows(*((user, movie, 5.0) for user in range(40) for movie in range(12)))
+    pairs = pairs_of(liked).filter(reading="notebook")
+    by_user = [own.select("anchor_id", "other_id") for _, own in pairs.group_by("user_id")]
+    drawn = {frozenset(map(frozenset, own.iter_rows())) for own in by_user}
+    assert len(drawn) > 20, "users with as many likes draw other pairs"
+    share = (pairs["anchor_id"] < pairs["other_id"]).mean()
+    assert 0.35 < share < 0.65
 
 
 def test_no_more_than_the_most_and_readings_stay_parallel(split):

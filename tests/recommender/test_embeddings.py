@@ -59,6 +59,12 @@ def test_another_encoder_encodes_everything_even_in_other_dimensions():
     assert after.schema["vector"] == pl.Array(pl.Float32, 3)
 
 
+def test_vectors_stored_in_another_type_are_encoded_anew():
+    table, _ = update_embeddings(FIRST, None, "f", Encoder())
+    half, encoded = update_embeddings(FIRST, table, "f", Encoder(), stored_as="float16")
+    assert (encoded, half.schema["vector"].inner) == (3, pl.Float16)
+
+
 def test_two_movies_with_one_text_are_encoded_once():
     encoder = Encoder()
     table, encoded = update_embeddings(documents(m1="same", m2="same"), None, "f", encoder)

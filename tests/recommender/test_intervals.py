@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from hybrid_assets.recommender import intervals
-from hybrid_assets.recommender.intervals import MEAN_OF, METRICS
+from hybrid_assets.recommender.intervals import MEAN_OF, METRICS, mean_interval
 
 # where a test does not say otherwise
 summarise = partial(intervals.summarise, resamples=1000, confidence=0.95)
@@ -126,6 +126,15 @@ def test_a_mean_has_the_percentile_interval_of_scipy_and_of_the_normal_distribut
         error = values.std() / np.sqrt(len(values))
         np.testing.assert_allclose(ours, theirs.confidence_interval, atol=0.15 * error)
         np.testing.assert_allclose(ours, values.mean() + 1.96 * error * np.array([-1, 1]), atol=0.2 * error)
+
+
+def test_the_interval_of_a_mean_has_the_width_asked_for_and_leans_as_the_values_do():
+    values = np.random.default_rng(1).normal(0, 1, 400)
+    low, high = mean_interval(values, seed=1, resamples=50_000, confidence=0.5)
+    assert (high - low) / 2 == pytest.approx(0.6745 * values.std() / 20, rel=0.01)
+    skewed = np.array([0.0] * 9 + [1.0])
+    low, high = mean_interval(skewed, seed=1, resamples=2000, confidence=0.95)
+    assert (low, high) == (0.0, pytest.approx(0.3)), "percentiles of a binomial of 10 with 0.1"
 
 
 def test_a_higher_confidence_is_a_wider_interval():

@@ -13,7 +13,15 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.model_search import Trial, best_of, cannot_be_tried, search, trial_of, validation_quality
+from hybrid_assets.recommender.model_search import (
+    Trial,
+    _open,
+    best_of,
+    cannot_be_tried,
+    search,
+    trial_of,
+    validation_quality,
+)
 from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.towers import TowerPair
@@ -44,6 +52,10 @@ def test_the_first_trial_is_the_catalogs_and_the_best_is_near_the_top(tmp_path):
     assert best_of(trials).settings["up"]
     assert best_of(trials).quality > 0.95
     assert best_of(trials).quality == max(trial.quality for trial in trials)
+
+
+def test_of_equal_trials_the_earliest_is_the_best():
+    assert best_of([Trial(0, {}, 0.5, 1.0, ""), Trial(1, {}, 0.5, 1.0, "")]).number == 0
 
 
 def test_in_parts_it_finds_what_it_finds_in_one_go(tmp_path):
@@ -118,6 +130,15 @@ run(Path({str(tmp_path)!r}), 5, quality=killed)
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     assert plain(run(tmp_path, 5)) == plain(run(tmp_path / "whole", 5))
+
+
+def test_a_trial_whose_end_was_not_written_is_made_again(tmp_path):
+    whole = run(tmp_path / "whole", 4)
+    run(tmp_path / "cut", 3)
+    asked = _open(tmp_path / "cut" / "t" / "trials.jsonl", "a").ask(dict(SPACE))
+    for name, value in (("settings", {"x": 1.0, "up": True}), ("seconds", 1.0), ("problem", "")):
+        asked.set_user_attr(name, value)
+    assert plain(run(tmp_path / "cut", 4)) == plain(whole)
 
 
 def test_settings_that_cannot_be_fitted_are_told_and_passed_over(tmp_path):

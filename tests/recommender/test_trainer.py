@@ -1,10 +1,52 @@
-"""Batches of like length: everything once an epoch, little padding, seeded chance."""
+"""What a loss is fed; batches of like length: everything once an epoch, little padding, seeded chance."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from hybrid_assets.recommender.trainer import LengthSortedBatches
+from hybrid_assets.recommender.encoder_weights import EncoderSpec
+from hybrid_assets.recommender.trainer import LengthSortedBatches, _examples, _loss
+from hybrid_assets.recommender.tuning import TuningData, TuningSpec
+
+PAIRS = TuningData(
+    documents=["a", "b", "c", "d"],
+    users=np.array([0, 1, 0]),
+    anchors=np.array([0, 2, 3]),
+    others=np.array([1, 1, 2]),
+    labels=np.array([1, 1, 0]),
+    liked_users=np.array([0, 0, 1, 1, 1]),
+    liked_movies=np.array([0, 1, 1, 2, 3]),
+)
+
+
+class Encoder(nn.Module):
+    device = torch.device("cpu")
+
+
+def recipe(loss: str) -> TuningSpec:
+    return TuningSpec(method="full", loss=loss, epochs=1, batch_size=2, learning_rate=1e-3, temperature=0.1)
+
+
+def test_what_co_like_is_told_of_popularity_and_of_likes_by_hand():
+    loss = _loss(Encoder(), EncoderSpec("x"), PAIRS, recipe("co_like"))
+    # the movies of the pairs labelled 1: a, b, c, b; d stands in none
+    np.testing.assert_allclose(loss.log_q.exp(), [1 / 4, 1 / 2, 1 / 4, 1 / 4], rtol=1e-6)
+    assert loss.liked_keys.tolist() == [0 * 4 + 0, 0 * 4 + 1, 1 * 4 + 1, 1 * 4 + 2, 1 * 4 + 3]
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [("co_like", [[0, 0, 1], [1, 2, 1]]), ("contrastive", [1.0, 1.0, 0.0]), ("multiple_negatives", None)],
+)
+def test_what_each_loss_is_fed_by_hand(loss, labels):
+    rows = _examples(PAIRS, recipe(loss), "movie: ")
+    expected = [("movie: a", "movie: b"), ("movie: c", "movie: b"), ("movie: d", "movie: c")]
+    fed = list(zip(rows["anchor"], rows["other"], strict=True))
+    assert fed == (expected if loss == "contrastive" else expected[:2])
+    assert (list(rows["label"]) if "label" in rows.column_names else None) == labels
 
 
 def batches(lengths, seed=0, epoch=0, size=16) -> list[list[int]]:

@@ -32,6 +32,23 @@ def test_a_cold_movie_in_a_pair_is_refused():
         data([30], towers=None)
 
 
+def test_the_likes_that_are_told_are_those_of_the_part_that_is_learnt_from():
+    train = pl.DataFrame(
+        {
+            "user_id": [1, 1, 1, 1],
+            "movie_id": [10, 30, 20, 40],
+            "rating": [5.0, 4.0, 5.0, 1.0],
+            "validation": [False, False, True, True],
+        }
+    )
+    none = np.empty(0, dtype=np.int64)
+    found = tuning_data(DOCUMENTS, PAIRS, train, loss="co_like", liked=4.0, towers=None, cold=none)
+    ids = DOCUMENTS["movie_id"].to_numpy()
+    assert ids[found.liked_movies].tolist() == [10, 30], "20 is liked in the validation part"
+    judged = validation_likes(DOCUMENTS, train, liked=4.0, k=1, seed=42)
+    assert [ids[movies].tolist() for movies in judged.relevant] == [[20]], "40 is disliked"
+
+
 def test_nothing_that_was_rated_before_is_ranked_among_the_held_out_likes():
     train = pl.DataFrame(
         {

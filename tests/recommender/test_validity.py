@@ -5,10 +5,12 @@ import polars as pl
 import pytest
 
 from hybrid_assets.recommender.validity import (
+    before_own_last,
     below_floor,
     degenerate_factors,
     empty_texts,
     fallen,
+    not_later,
     not_unit_length,
     outside,
     repeated,
@@ -93,6 +95,21 @@ def test_a_planted_fault_is_named(found, named):
 )
 def test_a_good_table_passes(found):
     assert found == ""
+
+
+def test_the_borders_of_rules_about_time_and_order():
+    def at(time: int) -> pl.DataFrame:
+        return pl.DataFrame({"user_id": [1], "movie_id": [7], "timestamp": [time]})
+
+    assert "user_id 1" in not_later(at(5), at(5)), "equal times stay in train"
+    assert not_later(at(6), at(5)) == ""
+    assert before_own_last(at(5), at(5)) == "", "of equal times the last in the file is left out"
+    assert "user_id 1" in before_own_last(at(4), at(5))
+    equal = pl.DataFrame({"user_id": [1, 1], "rank": [1, 2], "score": [0.5, 0.5]})
+    assert wrong_lists(equal) == "", "equal scores are in order"
+    train = pl.DataFrame({"user_id": [1], "rating": [5.0]})
+    of_fit = pl.DataFrame({"fold": "fit", "reading": ["liked", "recency"], "user_id": 1})
+    assert "liked" in users_without_profile(of_fit, train, 4.0), "a profile of the fold fit is none of train"
 
 
 def test_only_the_first_rows_are_named():
