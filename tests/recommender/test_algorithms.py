@@ -6,10 +6,11 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
+from test_models import two_tastes
 
 from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
 from hybrid_assets.recommender.models import algorithms
-from hybrid_assets.recommender.models.algorithms import fit_folds, fit_model
+from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_folds, fit_model, fold_in_models
 from hybrid_assets.recommender.split import split_ratings
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import TowerPair
@@ -112,3 +113,13 @@ def test_when_a_train_movie_was_rated_changes_a_model_of_sequences(settings):
 def test_a_model_that_reads_texts_says_so_where_it_gets_none():
     with pytest.raises(ValueError, match="vbpr learns from an encoder's embeddings"):
         fit_model(model_spec(VbprSettings(algorithm="vbpr", encoder="minilm"), 4.0), timed_ratings())
+
+
+def test_a_new_person_is_weighed_by_the_threshold_that_the_model_was_fitted_with():
+    users, items, ratings = two_tastes()
+    table = pl.DataFrame({"user_id": users, "movie_id": items, "rating": ratings, "timestamp": 0})
+    models = {"knn": ModelSpec("item_knn", {"neighbours": 5, "liked_only": True, "power": 1.0}, 4.0)}
+    fitted_models = {"knn": fit_model(models["knn"], table)}
+    (user_of, pair) = fold_in_models(models, fitted_models, table)["knn"]
+    own = users == pair.user_ids[0]
+    np.testing.assert_array_equal(user_of(items[own], ratings[own]), pair.user_vectors[0])

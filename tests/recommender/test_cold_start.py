@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from test_models import two_tastes
+from test_stacking import tastes
 
 from hybrid_assets.recommender.cold_start import (
     cold_candidates,
@@ -19,6 +20,7 @@ from hybrid_assets.recommender.models.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.recommender.systems import system_branches
+from hybrid_assets.recommender.towers import TowerPair
 
 ALS = {"threshold": 4.0, "factors": 2, "epochs": 10, "regularisation": 1.0, "confidence": 10.0, "seed": 42}
 ALS |= {"liked_only": True, "power": 0.0}
@@ -144,3 +146,20 @@ def test_ids_may_be_negative_and_change_no_draw_of_the_others():
     train, test = (table.with_columns(pl.col("user_id") - 102) for table in tables())
     cold = cold_split(train, test, users=np.array([-2, -1, 0, 1]), movies=COLD_MOVIES, seed=7)
     assert set(cold.of_users["user_id"]) == {-2, -1, 0, 1}
+
+
+def test_a_cold_movie_borrows_the_mean_of_its_neighbours():
+    pair = TowerPair(
+        np.array([1]), np.ones((1, 2), "f4"), np.array([7, 8, 9]), np.array([[1, 2], [3, 4], [5, 9]], "f4")
+    )
+    found = with_cold_movies(pair, np.array([50]), np.array([[9, 7, 8]]))
+    np.testing.assert_allclose(found.item_vectors[-1], [3, 5], rtol=1e-6)
+
+
+@pytest.mark.parametrize("only_cold", [True, False])
+def test_equal_scores_are_listed_in_an_order_that_the_seed_draws(only_cold):
+    train = tastes()
+    split = cold_split(train, train.clear(), users=np.empty(0, dtype=np.int64), movies=np.arange(20), seed=1)
+    orders = [cold_candidates(split, only_cold=only_cold, seed=seed).item_ids.tolist() for seed in (1, 1, 2)]
+    assert orders[0] == orders[1] != orders[2]
+    assert sorted(orders[0]) == sorted(orders[2])

@@ -10,7 +10,7 @@ from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.biased_mf import biased_mf
 from hybrid_assets.recommender.models.fold_in import FOLD_INS, CannotFoldIn, Fitted, fold_in
-from hybrid_assets.recommender.towers import positions
+from hybrid_assets.recommender.towers import TowerPair, positions
 
 
 def settings_of(algorithm):
@@ -125,3 +125,63 @@ def test_a_model_of_other_ratings_is_refused():
     pair = MODELS["ease"](users, items, ratings)
     with pytest.raises(ValueError, match="fitted on other ratings"):
         fold_in("ease", Fitted(pair, users[50:], items[50:], ratings[50:]), **settings_of("ease"))
+
+
+def of_many_movies(algorithm, movies=700, **settings):
+    """A model of 4 factors whose items are drawn at random; its fold-in."""
+    generator = np.random.default_rng(0)
+    width = {"pmf": 4, "bpr": 5, "biased_mf": 6}[algorithm]
+    items = generator.normal(size=(movies, width)).astype("f4")
+    if algorithm == "biased_mf":
+        items[:, 4] = 1
+    pair = TowerPair(np.array([1]), np.ones((1, width), "f4"), np.arange(movies), items)
+    rated = np.array([1, 2, 3, 4, 5], dtype=np.float32)
+    given = Fitted(pair, np.ones(5, np.int64), np.arange(5), rated)
+    return pair, fold_in(algorithm, given, **settings)
+
+
+def test_the_same_ratings_give_the_same_bpr_vector_and_another_seed_another():
+    movies, stars = np.array([3, 9]), np.array([5, 4], dtype=np.float32)
+    one, same, other = (of_many_movies("bpr", regularisation=0.1, seed=seed)[1](movies, stars) for seed in (1, 1, 2))
+    assert one.tobytes() == same.tobytes() != other.tobytes()
+
+
+def minimum(objective, at, step=1e-3):
+    """Whether no small step lowers it."""
+    here = objective(at)
+    return all(objective(at + sign * step * unit) > here for unit in np.eye(len(at)) for sign in (1, -1))
+
+
+def test_a_folded_in_vector_is_the_minimum_of_its_objective():
+    movies, stars = np.arange(20, 26), np.array([1, 5, 4, 2, 5, 3], dtype=np.float32)
+    pair, user_of = of_many_movies("pmf", regularisation=0.05)
+    rows = pair.item_vectors[movies].astype(float)
+    target = (stars - 1) / 4
+    assert minimum(
+        lambda u: ((target - 1 / (1 + np.exp(-rows @ u))) ** 2).sum() + 0.05 * 6 * u @ u,
+        user_of(movies, stars).astype(float),
+    )
+
+    pair, user_of = of_many_movies("biased_mf", regularisation=0.05)
+    rows = pair.item_vectors[movies].astype(float)
+    own = user_of(movies, stars).astype(float)
+    assert own[-1] == 1
+    mean = 3.0  # of the ratings that it was fitted on
+
+    def squares(u):  # factors and bias
+        error = stars - mean - rows[:, 5] - u[4] - rows[:, :4] @ u[:4]
+        return error @ error + 0.05 * 6 * u @ u
+
+    assert minimum(squares, np.append(own[:4], own[4] - mean))
+
+    pair, user_of = of_many_movies("bpr", movies=60, regularisation=0.05, seed=1)
+    items = pair.item_vectors.astype(float)
+    unrated = np.setdiff1d(np.arange(60), movies)
+    own = user_of(movies, stars).astype(float)
+
+    def lost(u):
+        scores = items[:, :4] @ u + items[:, 4]
+        return np.log1p(np.exp(-(scores[movies][:, None] - scores[unrated]))).mean() + 0.5 * 0.05 * u @ u
+
+    assert own[-1] == 1
+    assert minimum(lost, own[:4])

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression
-from test_stacking import known, tastes, texts
+from test_stacking import drawn, known, tastes, texts
 
 from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
 from hybrid_assets.recommender.learned_ranking import learned_ranking
@@ -14,34 +14,6 @@ from hybrid_assets.recommender.stacking_features import aligned
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
 BRANCHES = ["ease", "noise", "text"]
-
-
-def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:
-    """Candidates of two branches, one hit a user: `a` knows what active users like, `b` what the others do."""
-    generator = np.random.default_rng(seed)
-    rows = users * each
-    active = generator.random(users) < 0.5
-    z = generator.normal(size=(2, users, each))
-    best = np.where(active, z[0].argmax(axis=1), z[1].argmax(axis=1))
-    # not always: a likelihood needs doubt to have a maximum
-    best = np.where(generator.random(users) < 0.7, best, generator.integers(each, size=users))
-    hits = np.zeros((users, each), dtype=np.int8)
-    hits[np.arange(users), best] = 1
-    return pl.DataFrame(
-        {
-            "fold": np.zeros(rows, dtype=np.uint8),
-            "user_id": np.repeat(np.arange(users), each),
-            "hit": hits.ravel(),
-            "stands_for": np.ones(rows, dtype=np.float32),
-            "a.z": z[0].ravel().astype(np.float32),
-            "b.z": z[1].ravel().astype(np.float32),
-            "context.user_ratings": np.repeat(np.where(active, 500, 20), each).astype(np.float32),
-            "context.ratings": generator.integers(1, 300, rows).astype(np.float32),
-            "context.age_at_last": np.where(generator.random(rows) < 0.1, np.nan, generator.random(rows) * 50).astype(
-                "f4"
-            ),
-        }
-    )
 
 
 def scaled_inputs(taught: pl.DataFrame, gate: pl.DataFrame) -> np.ndarray:
@@ -168,3 +140,10 @@ def test_a_gate_of_other_branches_and_nothing_to_learn_from_are_refused():
         gated_fusion(gate, ["ease", "noise"])
     with pytest.raises(ValueError, match="nothing to learn from"):
         train_gate(taught_on(ratings).clear(), BRANCHES)
+
+
+def test_a_user_of_two_folds_is_asked_in_each_apart():
+    apart = drawn(300, 10)
+    folds = apart.with_columns(fold=(pl.col("user_id") >= 150).cast(pl.UInt8), user_id=pl.col("user_id") % 150)
+    one, other = (train_gate(taught, ["a", "b"])["weight"].to_numpy() for taught in (apart, folds))
+    np.testing.assert_allclose(one, other, atol=1e-9)

@@ -176,3 +176,16 @@ def test_those_who_teach_come_at_the_last_moment_that_the_models_know():
     films = taught.filter(pl.col("context.year").is_not_nan())
     born = 1970 + last / (365.25 * 86400) - films["context.year"]
     np.testing.assert_allclose(films["context.age_at_last"], born, atol=1e-3)
+
+
+def test_what_is_not_to_be_seen_again_is_not_listed_by_a_learned_system():
+    train = tastes()
+    films = films_of(train, years(train), 4.0)
+    system = learned_newcomer_system(
+        fitted(train), TEXTS, films, few=constant(1.0), many=constant(2.0), most_few=4, size=60, explained=0
+    )
+    own = train.filter(pl.col("user_id") == 7).head(2)
+    hidden = pl.DataFrame({"user_id": 7, "movie_id": [3, 4]})
+    ranking, pool = system(own, 60, seen=hidden)
+    listed = set(pool.item_ids[ranking.items[0][ranking.items[0] >= 0]].tolist())
+    assert listed == set(films.item_ids.tolist()) - {3, 4}

@@ -1,13 +1,30 @@
-"""Learned fusions as a whole: who teaches them where there is little to learn from."""
+"""Learned fusions as a whole: who and what teaches them, and who is ranked by what was learned."""
 
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from test_learned_newcomers import TEXTS, fitted
+from test_stacking import SMALL, tastes, years
 
-from hybrid_assets.recommender.learned_systems import USERS, learn, learn_for_newcomers
+from hybrid_assets.recommender.gate import INPUTS
+from hybrid_assets.recommender.learned_newcomers import leave_out
+from hybrid_assets.recommender.learned_systems import (
+    NEWCOMERS,
+    USERS,
+    LearnedSpec,
+    learn,
+    learn_for_newcomers,
+    learned_system,
+    taught_candidates,
+    with_texts,
+)
+from hybrid_assets.recommender.models.algorithms import ModelSpec
+from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.recommender.stacking import TooFewRows
+from hybrid_assets.recommender.stacking_context import films_of
+from hybrid_assets.recommender.stacking_examples import cross_folds
 from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.specs import learned_spec
 from hybrid_assets.system_settings import StackerSettings, SystemSettings
@@ -33,3 +50,111 @@ def test_too_few_newcomers_to_learn_from_are_ranked_as_users_are():
     assert learn_for_newcomers(spec, taught, lambda rows: rows, 1, said.append).equals(found)
     with pytest.raises(TooFewRows, match="its 400 rows"):
         learn(replace(spec, trees={**spec.trees, "smallest_leaf": 999}), taught, print)
+
+
+MODEL_SPECS = {
+    "ease": ModelSpec("ease", {"regularisation": 5.0, "liked_only": False, "power": 2.0}, 4.0),
+    "popular": ModelSpec("most_popular", {}, 4.0),
+}
+TREES = {name: value for name, value in SMALL.items() if name != "seed"}
+
+
+def spec(**changed):
+    settings = {
+        "fusion": "stacked",
+        "models": ("ease", "popular"),
+        "encoders": ("text",),
+        "threshold": 4.0,
+        "folds": 3,
+        "candidates": 30,
+        "negatives": 30,
+        "newcomers": 0.3,
+        "newcomer_ratings": (1, 4),
+        "rankers": 2,
+        "trees": TREES,
+        "seed": 5,
+    }
+    return LearnedSpec(**settings | changed)
+
+
+def taught_by(train):
+    rows = taught_candidates(spec(), MODEL_SPECS, train, years(train), lambda told: None)
+    return with_texts(spec(), rows, train, TEXTS)
+
+
+def without_a_mark(rows):
+    return rows.drop("hit", "stands_for").with_columns(pl.selectors.float().fill_nan(-99.0))
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_what_is_held_out_of_a_fold_changes_nothing_but_marks_there(fold):
+    train = tastes()
+    held_out = pl.Series(cross_folds(train, 3, 5) == fold)
+    loved = train.with_columns(rating=pl.when(held_out).then(5.0).otherwise("rating"))
+    before, after = (without_a_mark(taught_by(table).filter(pl.col("fold") == fold)) for table in (train, loved))
+    assert before.height > 100
+    assert before.join(after, on=before.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_of_new_people_nothing_but_what_they_bring_is_known():
+    train = tastes()
+    left_out = leave_out(train, 0.3, 5 + 1)
+    rest = left_out.of_users.filter(pl.col("place") >= 4).select("user_id", "movie_id", own=pl.lit(True))
+    loved = (
+        train.join(rest, on=["user_id", "movie_id"], how="left", maintain_order="left")
+        .with_columns(rating=pl.when("own").then(5.0).otherwise("rating"))
+        .drop("own")
+    )
+    before, after = (without_a_mark(taught_by(table).filter(pl.col("fold") >= 3)) for table in (train, loved))
+    assert set(before["user_id"]) <= set(left_out.of_users["user_id"])
+    assert before.height > 100
+    assert before.join(after, on=before.columns, how="anti", nulls_equal=True).is_empty()
+
+
+def test_those_who_teach_as_new_people_are_not_those_whom_cold_start_draws_by_the_same_seed():
+    train = tastes()
+    teach = set(taught_by(train).filter(pl.col("fold") >= 3)["user_id"])
+    ids = train["user_id"].unique().sort().to_numpy()
+    assert teach <= set(drawn_ids(ids, 0.3, 5 + 1).tolist())
+    assert not teach <= set(drawn_ids(ids, 0.3, 5).tolist())
+
+
+def test_rankers_are_drawn_apart_and_for_new_people_with_few_ratings_newcomers_alone_teach():
+    train = tastes()
+    rows = taught_by(train)
+    learned = learn(spec(), rows, lambda told: None)
+    assert learned.group_by("who", maintain_order=True).agg(pl.col("ranker").n_unique()).rows() == [
+        (USERS, 2),
+        (NEWCOMERS, 2),
+    ]
+    few, more = (learn_for_newcomers(spec(), rows, lambda it: it, most, lambda told: None) for most in (4, 5))
+    assert few["who"].unique().to_list() == [NEWCOMERS]
+    assert more.equals(learned)
+
+
+def test_new_people_with_no_more_ratings_than_newcomers_taught_by_are_ranked_by_what_these_taught():
+    train = tastes()
+    branches, gated = ("ease", "popular"), spec(fusion="gated", encoders=())
+
+    def gate(trusted):
+        weight = [float(branch == trusted and name == "always") for branch in branches for name in INPUTS]
+        return pl.DataFrame(
+            {
+                "branch": np.repeat(branches, len(INPUTS)),
+                "input": list(INPUTS) * 2,
+                "weight": weight,
+                "mean": 0.0,
+                "deviation": 1.0,
+            }
+        )
+
+    learned = pl.concat(
+        [gate(by).select(pl.lit(who).alias("who"), pl.all()) for who, by in ((USERS, "popular"), (NEWCOMERS, "ease"))]
+    )
+    films = films_of(train, years(train), 4.0)
+    system = learned_system(gated, learned, fitted(train), {}, films, explained=5)
+    for ratings, trusted, other in ((1, "ease", "popular"), (4, "ease", "popular"), (5, "popular", "ease")):
+        own = train.filter(pl.col("user_id") == 7).head(ratings)
+        ranking, _ = system(own, 5)
+        assert (ranking.branch_parts[other] == 0).all(), ratings
+        assert (ranking.branch_parts[trusted] != 0).any()

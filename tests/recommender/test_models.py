@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.bert4rec import bert4rec
@@ -16,6 +17,7 @@ from hybrid_assets.recommender.models.ease import by_items, by_users, ease
 from hybrid_assets.recommender.models.interactions import interactions
 from hybrid_assets.recommender.models.lightgcn import lightgcn
 from hybrid_assets.recommender.models.neighbours import item_knn, user_knn
+from hybrid_assets.recommender.models.pairwise import _not_chosen, descend
 from hybrid_assets.recommender.models.pmf import pmf
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.models.sasrec import sasrec
@@ -438,3 +440,103 @@ def test_a_rating_of_the_threshold_is_liked_whether_or_not_binary_numbers_can_sa
     rated = np.array([threshold], dtype=np.float32)
     assert interactions(np.array([1]), np.array([5]), rated, threshold=threshold, liked_only=True, power=0.0).matrix.nnz
     assert pl.Series(rated).to_frame("rating").filter(pl.col("rating") >= threshold).height, "as the tables say"
+
+
+def test_what_is_drawn_against_a_choice_was_not_chosen():
+    chosen = {(user, item) for user in range(4) for item in range(10) if (user + item) % 3}
+    users = np.repeat(np.arange(4), 200)
+    known = np.sort(np.array([user * 10 + item for user, item in chosen]))
+    found = _not_chosen(users, known, 10, np.random.default_rng(0))
+    pairs = set(zip(users.tolist(), found.tolist(), strict=True))
+    assert pairs == {(user, item) for user in range(4) for item in range(10)} - chosen
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "vbpr"])
+def test_another_seed_draws_other_movies(name):
+    """From the same initial factors: by the seed of the draws alone."""
+
+    def after(seed):
+        weights = torch.ones(30, 2, requires_grad=True)
+        items = torch.linspace(-1, 1, 40).reshape(20, 2)
+        chosen = csr_matrix(np.random.default_rng(1).random((30, 20)) < 0.3)
+        descend(
+            [weights],
+            lambda: (weights, items),
+            chosen,
+            epochs=1,
+            batch_size=10,
+            learning_rate=0.1,
+            regularisation=0.0,
+            seed=seed,
+        )
+        return weights.detach().numpy().tobytes()
+
+    assert after(1) == after(1) != after(2)
+
+
+def test_vbpr_learns_what_a_text_alone_says_of_how_many_like_a_movie():
+    # everybody chooses movies of the one kind; movie 5 of that kind nobody chose, nor 15 of the other
+    users, items = np.repeat(np.arange(30), 5), np.tile(np.arange(5), 30)
+    some = np.array([[40, 5], [40, 15], [40, 16]])
+    users, items = np.append(users, some[:, 0]), np.append(items, some[:, 1])
+    ratings = np.append(np.full(150, 5.0), [1.0, 1.0, 5.0]).astype("f4")
+    movies = np.unique(items)
+    kind = np.where((movies <= 5)[:, None], [1.0, 0.0], [0.0, 1.0]).astype("f4")
+    pair = vbpr(users, items, ratings, embeddings=(movies, kind), factors=1, text_factors=1, **pairwise)
+    bias = dict(zip(pair.item_ids.tolist(), pair.item_vectors[:, -1].tolist(), strict=True))
+    assert bias[5] > bias[15] + 0.05
+
+
+OTHER = {
+    "threshold": lambda value: 0.9,
+    "liked_only": lambda value: not value,
+    "most_movies": lambda value: value // 2,
+    "neighbours": lambda value: value // 2,
+    "places": lambda value: 2,
+    "factors": lambda value: value + 2,
+}
+SETTINGS = [(name, setting) for name, model in QUICK.items() for setting in model.keywords]
+
+
+@pytest.mark.parametrize(("name", "setting"), SETTINGS)
+def test_every_setting_of_a_model_counts(name, setting):
+    value = QUICK[name].keywords[setting]
+    other = OTHER.get(setting, lambda it: it + 1 if isinstance(it, int) else it * 1.5)(value)
+    one, two = QUICK[name](*two_tastes()), QUICK[name](*two_tastes(), **{setting: other})
+    assert (one.user_vectors.tobytes(), one.item_vectors.tobytes()) != (
+        two.user_vectors.tobytes(),
+        two.item_vectors.tobytes(),
+    )
+
+
+@pytest.mark.parametrize("batch_size", [10, 40, 5000])
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+def test_how_often_a_movie_is_drawn_is_told_by_how_many_movies_a_step_learns_on(name, batch_size):
+    """As it is before anything is learnt, but for what each movie begins with, which the batch does not change."""
+    users, items, ratings = two_tastes()
+    found = time_ordered(users, items, ratings, np.random.default_rng(4).permutation(len(users)))
+    lengths = np.array([len(movies) for movies in found.of_user])
+
+    def learnt_on(batch: int) -> float:
+        if name == "sasrec":  # a movie after another is one lesson
+            return min(batch, (lengths - 1).sum())
+        pieces = np.ceil(lengths / 12).sum()  # of at most 12 movies, 0.3 of them hidden
+        return 0.3 * lengths.sum() * min(1.0, batch / pieces)
+
+    still = {"epochs": 1, "learning_rate": 1e-12}
+    one, other = (
+        QUICK[name](users, items, ratings, **still, batch_size=size).item_vectors[:, -1] for size in (batch_size, 20)
+    )
+    expected = [popularity_unlearned(found, in_batch=learnt_on(size), drawn=60) for size in (batch_size, 20)]
+    np.testing.assert_allclose(one - other, expected[0] - expected[1], atol=1e-4)
+
+
+def test_bert4rec_learns_a_bias_of_each_movie():
+    users, items, ratings = two_tastes()
+    pair = MODELS["bert4rec"](users, items, ratings)
+    found = time_ordered(users, items, ratings, np.random.default_rng(4).permutation(len(users)))
+    lengths = np.array([len(movies) for movies in found.of_user])
+    often = popularity_unlearned(
+        found, in_batch=0.3 * lengths.sum() * min(1.0, 16 / np.ceil(lengths / 12).sum()), drawn=60
+    )
+    assert np.ptp(pair.item_vectors[:, -1] - often) > 0.01

@@ -134,3 +134,11 @@ def test_many_newcomers_arrive_in_memory_for_each_of_their_ratings_once():
         tracemalloc.stop()
     assert len(vectors["nothing"]) == len(pool.user_ids) == newcomers
     assert peak < newcomers * 2 * newcomers / 4, "a mask of all ratings for each would be four times this"
+
+
+def test_what_is_hidden_stays_hidden_when_a_list_is_put_into_another_order():
+    own = TABLE.filter(pl.col("user_id") == 100)
+    hidden = pl.DataFrame({"user_id": [100, 100], "movie_id": [500, 519]})
+    plain, _ = loaded()(own, 18, seen=hidden)
+    again, _ = reordered(loaded(), lambda ranking: ranking, 10)(own, 18, seen=hidden)
+    assert again.items.tolist() == plain.items.tolist()

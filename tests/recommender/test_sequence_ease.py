@@ -4,7 +4,7 @@ import numpy as np
 from test_models import two_tastes
 
 from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.models.sequence_ease import sequence_ease
+from hybrid_assets.recommender.models.sequence_ease import most_rated, sequence_ease
 from hybrid_assets.recommender.towers import positions
 
 in_order = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 20}
@@ -91,3 +91,27 @@ def test_equal_times_share_the_mean_of_their_places():
     inverse = np.linalg.inv(np.array([[1, 1, e], [1, 1, e], [e, e, 1]]) + 0.5 * np.eye(3))
     weights = np.eye(3) - inverse / np.diag(inverse)
     np.testing.assert_allclose(pair.user_vectors @ pair.item_vectors.T, [weights.sum(axis=0)], rtol=1e-4)
+
+
+ORDERED = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 50, "decay": 2.0}
+
+
+def test_users_whose_ratings_have_the_same_times_do_not_run_together():
+    items, liked = np.array([7, 8, 9]), np.full(3, 4.0, np.float32)
+    alone = sequence_ease(
+        np.ones(3, np.int64), items, liked, timestamps=np.array([1, 2, 3]), regularisation=0.5, **ORDERED
+    )
+    # a second user begins at the moment at which the first one ends; movie 5 is of no account to the others
+    both = sequence_ease(
+        np.array([1, 1, 1, 2]),
+        np.append(items, 5),
+        np.append(liked, 4.0).astype("f4"),
+        timestamps=np.array([1, 2, 3, 3]),
+        regularisation=0.5,
+        **ORDERED,
+    )
+    np.testing.assert_allclose(both.item_vectors[:3, :3], alone.item_vectors, rtol=1e-5)
+
+
+def test_of_equally_often_rated_movies_the_first_are_scored():
+    assert most_rated(np.array([0, 1, 2, 3, 3]), 2).tolist() == [0, 3]

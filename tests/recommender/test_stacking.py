@@ -1,5 +1,7 @@
 """The learned fusion: no leakage, features by hand, what it learns, and that its parts sum to its scores."""
 
+import re
+
 import numpy as np
 import polars as pl
 import polars.testing
@@ -93,6 +95,34 @@ def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> list[str]:
         parts.append(taught.with_columns(fold=pl.lit(part)))
     names = feature_names(["ease", "noise"], ["text"] if with_texts else [])
     return [train_ranker(pl.concat(parts), names, **SMALL | {"seed": seed, "row_share": 0.8}) for seed in (1, 2)]
+
+
+def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:
+    """Candidates of two branches, one hit a user: `a` knows what active users like, `b` what the others do."""
+    generator = np.random.default_rng(seed)
+    rows = users * each
+    active = generator.random(users) < 0.5
+    z = generator.normal(size=(2, users, each))
+    best = np.where(active, z[0].argmax(axis=1), z[1].argmax(axis=1))
+    # not always: a likelihood needs doubt to have a maximum
+    best = np.where(generator.random(users) < 0.7, best, generator.integers(each, size=users))
+    hits = np.zeros((users, each), dtype=np.int8)
+    hits[np.arange(users), best] = 1
+    return pl.DataFrame(
+        {
+            "fold": np.zeros(rows, dtype=np.uint8),
+            "user_id": np.repeat(np.arange(users), each),
+            "hit": hits.ravel(),
+            "stands_for": np.ones(rows, dtype=np.float32),
+            "a.z": z[0].ravel().astype(np.float32),
+            "b.z": z[1].ravel().astype(np.float32),
+            "context.user_ratings": np.repeat(np.where(active, 500, 20), each).astype(np.float32),
+            "context.ratings": generator.integers(1, 300, rows).astype(np.float32),
+            "context.age_at_last": np.where(generator.random(rows) < 0.1, np.nan, generator.random(rows) * 50).astype(
+                "f4"
+            ),
+        }
+    )
 
 
 def listed(rankers: list[str], of: Known, explained: int = 10):
@@ -409,3 +439,68 @@ def test_a_rating_of_the_threshold_is_liked_by_user_and_film():
     pool = candidates(ratings)
     found = context_features(films, ratings, pool)(np.array([0]), np.array([0]))
     assert found["context.likes"].tolist() == found["context.user_liked"].tolist() == [1.0]
+
+
+def rank_by(taught, **changed):
+    names = [name for name in taught.columns if "." in name]
+    return train_ranker(taught, names, **SMALL | changed)
+
+
+def trees(text):
+    return text.partition("parameters:")[0]
+
+
+def test_a_user_of_two_folds_is_ranked_in_each_apart():
+    apart = drawn(300, 10)
+    folds = apart.with_columns(fold=(pl.col("user_id") >= 150).cast(pl.UInt8), user_id=pl.col("user_id") % 150)
+    assert rank_by(apart) == rank_by(folds)
+
+
+@pytest.mark.parametrize("setting", [{"row_share": 0.5}, {"feature_share": 0.5}, {"learning_rate": 0.3}])
+def test_every_setting_of_the_trees_has_an_effect_of_its_own(setting):
+    taught = drawn(300, 10)
+    assert trees(rank_by(taught, **setting)) != trees(rank_by(taught))
+    told = dict(
+        re.findall(r"\[(\w+): (.*)\]", rank_by(taught, trees=3, row_share=0.5, feature_share=0.7, learning_rate=0.3))
+    )
+    assert (told["bagging_fraction"], told["feature_fraction"], told["learning_rate"]) == ("0.5", "0.7", "0.3")
+
+
+def test_a_score_is_the_mean_of_the_rankers_scores():
+    taught = drawn(300, 10).with_columns((pl.col(f"{b}.z") * 2).alias(f"{b}.score") for b in "ab")
+    names = feature_names(["a", "b"], [])
+    taught = taught.with_columns(pl.lit(0.0, pl.Float32).alias(n) for n in names if n not in taught.columns)
+    rankers = [train_ranker(taught, names, **SMALL | {"seed": seed, "row_share": 0.5}) for seed in (1, 2)]
+    features = {name: taught[name].to_numpy() for name in names}
+    one, two, both = (
+        stacked_fusion(some, ["a", "b"], []).score(features) for some in (rankers[:1], rankers[1:], rankers)
+    )
+    np.testing.assert_allclose(both, (one + two) / 2)
+
+
+def test_a_rating_of_the_threshold_is_a_hit_and_something_liked():
+    train = pl.DataFrame(
+        {
+            "user_id": [1, 1, 2, 2, 2],
+            "movie_id": [10, 20, 10, 30, 40],
+            "rating": [4.0, 1.0, 5.0, 5.0, 5.0],
+            "timestamp": 0,
+        }
+    )
+    pool = candidates(train)
+    texts = {"t": centred_content(train, pool.item_ids, np.eye(4, dtype="f4"), 4.0)}
+    told = content_features(train, pool, aligned(texts, pool), 4.0)(np.array([0]), np.array([2]))
+    assert np.isfinite(told["t.closest"]).all(), "user 1 likes movie 10, of 4 stars"
+    held_out = pl.DataFrame({"user_id": [1], "movie_id": [30], "rating": [4.0]})
+    known = known_from(train, {"m": noise(train)}, years(train), 4.0)
+    assert examples(known, held_out, 5).filter(pl.col("hit") == 1)["movie_id"].to_list() == [30]
+
+
+def test_a_rating_of_the_same_moment_as_the_users_last_counts_as_before_it():
+    rows = [(1, 10, 5.0, 100), (1, 11, 5.0, 900), (2, 20, 4.0, 900), (3, 20, 4.0, 901), (3, 12, 4.0, 5000)]
+    ratings = pl.DataFrame(rows, schema=["user_id", "movie_id", "rating", "timestamp"], orient="row")
+    (block,) = candidate_blocks(
+        known_from(ratings, {"m": noise(ratings)}, years(ratings), 4.0), 10, lambda block: block
+    )
+    row = np.flatnonzero((block.users == 0) & (candidates(ratings).item_ids[block.items] == 20)).item()
+    assert block.features["context.before"][row] == 1

@@ -156,3 +156,18 @@ def test_lists_of_any_length_survive_their_table_and_parts_sum_to_the_score(seed
     # a score table is stored and read in any order of rows
     shuffled = table.sample(fraction=1.0, shuffle=True, seed=seed)
     assert lists_of(shuffled, pool, k).tolist() == padded.tolist()
+
+
+def test_weights_are_chosen_by_the_first_k_alone():
+    """`pmf` puts one of three wanted movies first, the others last; `minilm` puts all three behind one other movie."""
+    rows = [(1, 100, False)] + [(2, item, False) for item in range(40)] + [(1, item, True) for item in (0, 1, 2)]
+    train = pl.DataFrame(rows, schema=["user_id", "movie_id", "validation"], orient="row").with_columns(rating=5.0)
+    first = np.linspace(1, -1, 40, dtype="f4")[np.r_[0, 39, 38, 1:38]]
+    behind = np.linspace(1, -1, 40, dtype="f4")[np.r_[1, 2, 3, 0, 4:40]]
+    one, items = np.ones((2, 1), "f4"), np.append(np.arange(40), 100)
+    towers = {
+        name: TowerPair(np.array([1, 2]), one, items, np.append(scores, 0)[:, None].astype("f4"))
+        for name, scores in (("pmf", first), ("minilm", behind))
+    }
+    assert choose_weights(towers, train, "convex", k=1, threshold=4.0)[0] == (1.0, 0.0)
+    assert choose_weights(towers, train, "convex", k=40, threshold=4.0)[0] != (1.0, 0.0)

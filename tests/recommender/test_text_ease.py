@@ -65,3 +65,24 @@ def test_a_scored_movie_without_a_text_is_refused():
             users, items, ratings, timestamps=np.arange(len(users)), text_weight=0.5, text_width=0.5,
             embeddings=(np.arange(500, 519), np.ones((19, 2), np.float32)), regularisation=50.0, **ORDERED,
         )  # fmt: skip
+
+
+def test_texts_count_as_much_more_as_both_movies_are_rated_by_hand():
+    # movie 7 has three ratings, 8 and 9 one each; the texts are orthogonal, and that of 7 counts by the root of three
+    users, items = np.array([1, 2, 3, 4, 5]), np.array([7, 7, 7, 8, 9])
+    found = text_ease(
+        users,
+        items,
+        np.full(5, 4.0, np.float32),
+        timestamps=np.arange(5),
+        embeddings=(np.array([9, 8, 7]), np.eye(3, dtype="f4")),
+        regularisation=0.5,
+        text_weight=0.4,
+        text_width=0.5,
+        **ORDERED,
+    )
+    alike = np.exp((-0.5 - 1) / 0.5)
+    often = np.sqrt([3, 1, 1])
+    gram = np.diag([3.0, 1, 1]) + 0.4 * np.where(np.eye(3) == 1, 1.0, alike) * np.outer(often, often)
+    inverse = np.linalg.inv(gram + 0.5 * np.eye(3))
+    np.testing.assert_allclose(found.item_vectors, (np.eye(3) - inverse / np.diag(inverse)).T, atol=1e-5)

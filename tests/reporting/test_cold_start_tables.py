@@ -7,8 +7,10 @@ from rich.console import Console
 
 from hybrid_assets.reporting.cold_start_tables import (
     cold_start_tables,
+    movie_headings,
     movie_rows,
     new_movie_verdict,
+    people_headings,
     people_rows,
     unmeasured,
 )
@@ -42,3 +44,53 @@ def test_the_same_rows_give_the_same_picture(cold_start):
     picture = cold_start_plot(cold_start, 25)
     assert picture.startswith(b"\x89PNG")
     assert cold_start_plot(cold_start, 25) == picture
+
+
+def rows_of(**values):
+    """System -> its kind and its values on new movies alone, on all, and on new people with 1 and with 5 ratings."""
+    made = []
+    for key, (kind, cold, whole, one, five) in values.items():
+        for protocol, candidates, known, value in (
+            ("movies", "cold", None, cold),
+            ("movies", "all", None, whole),
+            ("people", "warm", 1, one),
+            ("people", "warm", 5, five),
+        ):
+            made.append(
+                {
+                    "protocol": protocol,
+                    "candidates": candidates,
+                    "system": key,
+                    "kind": kind,
+                    "known": known,
+                    "users": 12 if protocol == "movies" else 7,
+                    "state": "measured",
+                }
+                | {
+                    f"{metric}{end}": value + more + add
+                    for metric, more in (("ndcg", 0), ("recall", 0.001))
+                    for end, add in (("", 0), ("_low", -0.01), ("_high", 0.01))
+                }
+            )
+    return pl.DataFrame(made)
+
+
+def test_every_cell_stands_under_its_heading_and_the_order_is_that_of_most_known():
+    rows = rows_of(a=("hybrid", 0.5, 0.1, 0.2, 0.3), b=("collaborative", 0.4, 0.9, 0.25, 0.35))
+    cells = {system: [float(cell.split()[0]) for cell in line] for system, _, line in movie_rows(rows)}
+    headings = movie_headings(25)
+    assert headings == [
+        "NDCG@25, new movies alone",
+        "R@25, new movies alone",
+        "NDCG@25, all movies",
+        "R@25, all movies",
+    ]
+    assert cells["a"] == [0.5, 0.501, 0.1, 0.101]
+    assert [system for system, *_ in movie_rows(rows)] == ["a", "b"]
+    turned = rows_of(a=("hybrid", 0.5, 0.1, 0.9, 0.3), b=("collaborative", 0.4, 0.9, 0.25, 0.35))
+    assert [system for system, *_ in people_rows(turned)] == ["b", "a"], "by five ratings, not by one"
+    assert people_headings(turned, 25)[0] == "NDCG@25, 1 rating"
+    assert [float(cell.split()[0]) for cell in people_rows(turned)[0][2]] == [0.25, 0.251, 0.35, 0.351]
+    assert "(a) has NDCG@25 0.500, 1.25 times the 0.400 of the best collaborative system (b)" in new_movie_verdict(
+        rows, 25
+    )

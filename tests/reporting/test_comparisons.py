@@ -56,3 +56,36 @@ def test_the_matrix_reads_row_against_column():
 
 def test_a_difference_counts_only_where_both_tests_find_it():
     assert p_value({"p_t_holm": 0.2, "p_wilcoxon_holm": 0.001}) == 0.2
+
+
+def duel(**changed):
+    row = {
+        "system": "ease",
+        "other": "stacked",
+        "value": 0.5,
+        "other_value": 0.4,
+        "difference": 0.1,
+        "low": 0.06,
+        "high": 0.13,
+        "effect": 0.7,
+        "p_t_holm": 0.001,
+        "p_wilcoxon_holm": 0.002,
+        "users": 9,
+        "kind": "collaborative",
+        "other_kind": "hybrid",
+    }
+    return pl.DataFrame([row | changed])
+
+
+def test_signs_are_those_of_the_row_against_the_column_and_of_the_hybrid():
+    told = hybrid_verdict(duel(), 25)
+    assert "does not beat" in told, "it is worse, significantly"
+    assert "NDCG@25 differs by -0.1000 (-0.1300 to -0.0600), p = 0.0020" in told
+    systems, cells = duel_matrix(duel())
+    assert systems == ["ease", "stacked"]
+    assert (cells[0][1].text, cells[0][1].detail, cells[0][1].outcome) == ("+0.1000", "p = 0.0020, d +0.70", "better")
+    assert (cells[1][0].text, cells[1][0].detail, cells[1][0].outcome) == (
+        "\N{MINUS SIGN}0.1000",
+        "p = 0.0020, d -0.70",
+        "worse",
+    )

@@ -82,3 +82,22 @@ def test_two_cutoffs_cannot_stand_side_by_side(leaderboard: pl.DataFrame) -> Non
     mixed = leaderboard.with_columns(pl.int_range(pl.len()).alias("k"))
     with pytest.raises(ValueError, match="column k must hold one cutoff"):
         findings(mixed)
+
+
+def test_what_the_second_has_and_by_what_factor_the_leader_is_ahead(leaderboard):
+    some = leaderboard.filter(pl.col("system").is_in(["ease", "mf_minilm", "most_popular"])).with_columns(
+        ndcg=pl.when(system="ease").then(0.4).when(system="mf_minilm").then(0.2).otherwise(0.1)
+    )
+    told = said.findings(some, "most_popular")
+    assert told[0] == "ease leads with NDCG@25 0.400, 4.00 times most_popular."
+    assert told[1] == "Next is mf_minilm with 0.200 (the leader has 2.00 times that)."
+
+
+def test_what_reranking_costs_by_hand(leaderboard):
+    some = leaderboard.with_columns(
+        ndcg=pl.when(system="ease").then(0.4).otherwise(0.3), coverage=pl.when(system="ease").then(0.1).otherwise(0.2)
+    )
+    (told,) = said.reranking(some, {"mf_minilm": "ease"})
+    assert told.startswith(
+        "Re-ranking ease as mf_minilm costs 25.0% of its NDCG@25 (0.400 to 0.300): coverage 0.1000 to 0.2000, "
+    )

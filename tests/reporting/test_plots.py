@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -111,3 +112,87 @@ def test_reporting_leaves_pyplot_and_matplotlib_alone_until_it_draws() -> None:
     program = "import sys, hybrid_assets.reporting.page; print('matplotlib' in sys.modules, 'dagster' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    monkeypatch.setattr(plots, "_png", lambda figure: figure)
+
+
+def measured(leaderboard):
+    rows = leaderboard.filter(pl.col("ndcg").is_not_null()).sort("ndcg", descending=True)
+    return {row["system"]: row for row in rows.iter_rows(named=True)}
+
+
+def names_at(axes):
+    return {
+        round(place, 6): label.get_text()
+        for place, label in zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    }
+
+
+def test_each_dot_and_whisker_of_the_leaderboard_is_its_systems(drawn, leaderboard):
+    figure, rows = plots.leaderboard_plot(leaderboard), measured(leaderboard)
+    named = names_at(figure.axes[0])
+    assert [named[place] for place in sorted(named, reverse=True)] == list(rows), "the best on top"
+    for axes, metric in zip(figure.axes, ("ndcg", "precision", "recall"), strict=True):
+        whiskers = {
+            named[line.get_ydata()[0]]: tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2
+        }
+        dots = {named[line.get_ydata()[0]]: line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1}
+        assert dots == {name: row[metric] for name, row in rows.items()}
+        assert whiskers == {name: (row[f"{metric}_low"], row[f"{metric}_high"]) for name, row in rows.items()}
+
+
+def test_bars_and_published_diamonds_of_the_papers_figure_stand_at_their_values(drawn, leaderboard):
+    figure, rows = plots.paper_figure(leaderboard), measured(leaderboard)
+    (axes,) = figure.axes
+    named = names_at(axes)
+    for bars, metric in zip(axes.containers, ("precision", "recall", "ndcg_list"), strict=True):
+        found = {named[float(round(bar.get_y() + bar.get_height() / 2))]: bar.get_width() for bar in bars}
+        assert found == {name: row[metric] for name, row in rows.items()}
+    diamonds = sorted(line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()))
+    assert diamonds == sorted(rows["mf_only"][f"published_{metric}"] for metric in ("precision", "recall", "ndcg_list"))
+    by_height = sorted((line.get_ydata()[0], line.get_xdata()[0]) for line in axes.lines if len(line.get_xdata()))
+    assert [x for _, x in by_height] == [
+        rows["mf_only"][f"published_{metric}"] for metric in ("ndcg_list", "recall", "precision")
+    ]
+
+
+def test_the_front_and_the_arrows_of_the_trade_offs(drawn, leaderboard):
+    rows = measured(leaderboard)
+    some = leaderboard.with_columns(popularity_bias=pl.col("ndcg") * 2, miscalibration=1 - pl.col("ndcg"))
+    rows = measured(some)
+    figure = plots.pareto_plot(some, {"mf_minilm": "ease"})
+    for axes, metric in zip(figure.axes[: len(plots.PARETO)], plots.PARETO, strict=True):
+        points = {name: (row[metric], row["ndcg"]) for name, row in rows.items()}
+        (arrow,) = [text for text in axes.texts if text.arrow_patch is not None and text.get_text() == ""]
+        assert (tuple(arrow.xy), tuple(arrow.xyann)) == (points["mf_minilm"], points["ease"])
+        falling = metric in ("popularity_bias", "miscalibration")
+        assert axes.xaxis_inverted() == falling
+        (front,) = [line for line in axes.lines if line.get_marker() == "None" and len(line.get_xdata())]
+        expected = plots.pareto_front(points, falling=falling)
+        assert list(zip(front.get_xdata(), front.get_ydata(), strict=True)) == [points[name] for name in expected]
+
+
+def test_users_by_activity_are_drawn_by_each_metric(drawn, user_metrics):
+    one = {"ease": user_metrics["ease"]}
+    figure = plots.activity_plot(one)
+    counts = one["ease"]["train_ratings"].to_numpy()
+    for axes, metric in zip(figure.axes, ("ndcg", "recall"), strict=True):
+        expected, _ = plots._bin_means(one["ease"], metric, plots._quantile_edges(counts))
+        np.testing.assert_allclose(axes.lines[0].get_ydata(), expected)
+
+
+def test_new_movies_are_drawn_by_the_figures_among_new_movies_alone(drawn, cold_start):
+    apart = cold_start.with_columns(ndcg=pl.when(candidates="all").then(0.9).otherwise("ndcg"))
+    left, _ = plots.cold_start_plot(apart, 25).axes
+    assert sorted(left.lines[0].get_xdata()) == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_the_step_that_was_kept_and_the_best_so_far_are_marked(drawn):
+    _, right = plots.training_plot([(1, 0.9), (2, 0.5)], [(0, 0.1), (5, 0.4), (9, 0.3)], 25, 5).axes
+    assert [5, 5] in [list(line.get_xdata()) for line in right.lines]
+    trials = pl.DataFrame({"quality": [0.2, 0.1, 0.4, 0.3], "x": [1.0, 2.0, 3.0, 4.0]})
+    course = plots.search_plot(trials, "t", "q").axes[0]
+    assert list(course.lines[1].get_ydata()) == [0.2, 0.2, 0.4, 0.4]
