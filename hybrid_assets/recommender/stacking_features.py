@@ -6,13 +6,13 @@ branches themselves (models/, profiles.py), numbers on film and user (stacking_c
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.cores import side_by_side
+from hybrid_assets.recommender.cores import Made, side_by_side
 from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.stacking_context import (
@@ -34,7 +34,6 @@ CLOSEST = 3
 
 # A branch's user vectors and item vectors, (users, d) and (items, d), in the order of a pool.
 Aligned: TypeAlias = tuple[Vectors, Vectors]
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
