@@ -68,14 +68,15 @@ def test_a_scored_movie_without_a_text_is_refused():
 
 
 def test_texts_count_as_much_more_as_both_movies_are_rated_by_hand():
-    # movie 7 has three ratings, 8 and 9 one each; the texts are orthogonal, and that of 7 counts by the root of three
+    # movie 7 has three ratings, 8 and 9 one each; without their mean the texts are 120 degrees apart; that of 7 counts
+    # by the root of three
     users, items = np.array([1, 2, 3, 4, 5]), np.array([7, 7, 7, 8, 9])
     found = text_ease(
         users,
         items,
         np.full(5, 4.0, np.float32),
         timestamps=np.arange(5),
-        embeddings=(np.array([9, 8, 7]), np.eye(3, dtype="f4")),
+        embeddings=(np.array([9, 8, 7]), ORTHOGONAL),
         regularisation=0.5,
         text_weight=0.4,
         text_width=0.5,
