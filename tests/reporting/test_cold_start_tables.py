@@ -1,4 +1,4 @@
-"""Cold start in tables, on the page and as a plot."""
+"""Cold start in tables and sentences."""
 
 import io
 
@@ -14,7 +14,6 @@ from hybrid_assets.reporting.cold_start_tables import (
     people_rows,
     unmeasured,
 )
-from hybrid_assets.reporting.plots import cold_start_plot
 
 
 def test_the_best_stand_first_and_what_is_not_measured_says_why(cold_start):
@@ -38,12 +37,6 @@ def test_a_terminal_shows_both_tables(cold_start):
     assert "New movies" in shown
     assert "5 ratings" in shown
     assert "has [learnt] too much" in shown
-
-
-def test_the_same_rows_give_the_same_picture(cold_start):
-    picture = cold_start_plot(cold_start, 25)
-    assert picture.startswith(b"\x89PNG")
-    assert cold_start_plot(cold_start, 25) == picture
 
 
 def rows_of(**values):

@@ -85,10 +85,10 @@ def test_two_cutoffs_cannot_stand_side_by_side(leaderboard: pl.DataFrame) -> Non
 
 
 def test_what_the_second_has_and_by_what_factor_the_leader_is_ahead(leaderboard):
-    some = leaderboard.filter(pl.col("system").is_in(["ease", "mf_minilm", "most_popular"])).with_columns(
+    some = only(leaderboard, "ease", "mf_minilm", "most_popular").with_columns(
         ndcg=pl.when(system="ease").then(0.4).when(system="mf_minilm").then(0.2).otherwise(0.1)
     )
-    told = said.findings(some, "most_popular")
+    told = findings(some)
     assert told[0] == "ease leads with NDCG@25 0.400, 4.00 times most_popular."
     assert told[1] == "Next is mf_minilm with 0.200 (the leader has 2.00 times that)."
 
