@@ -12,7 +12,7 @@ from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.genres import genre_shares
 from hybrid_assets.recommender.intervals import summarise
 from hybrid_assets.recommender.metrics import POPULARITY, user_metrics
-from hybrid_assets.recommender.systems import candidates, lists_of, relevant_items
+from hybrid_assets.recommender.systems import candidates, items_of, lists_of, relevant_items
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import align, positions
 from hybrid_assets.recommender.validity import fallen, outside
@@ -90,19 +90,16 @@ def _user_metrics_asset(name: str, system: SystemSettings, catalog: Catalog) -> 
     ) -> Computed:
         pool = candidates(train_ratings.collect())
         users, relevant = relevant_items(test_ratings.collect(), pool, evaluation.relevance_threshold)
-        indptr, seen = pool.seen
-        counts = np.diff(indptr)[users]
-        begins = np.cumsum(counts) - counts
-        of_users = np.repeat(indptr[users] - begins, counts) + np.arange(counts.sum())
+        rated = items_of(pool.seen, users)
         table = user_metrics(
             lists_of(scores.collect(), pool, evaluation.k)[users],
             relevant,
             user_ids=pool.user_ids[users],
-            train_ratings=counts,
-            item_counts=np.bincount(seen, minlength=len(pool.item_ids)),
+            train_ratings=np.diff(rated[0]),
+            item_counts=pool.item_counts,
             train_users=len(pool.user_ids),
             item_vectors=align(*ids_and_vectors(embeddings.collect(), "movie_id"), pool.item_ids, missing="refuse"),
-            rated=(np.append(begins, counts.sum()), seen[of_users]),
+            rated=rated,
             genres=genre_shares(movies.collect(), pool.item_ids),
         )
         return Computed(table, {"users": table.height, "hits": int(table["hits"].sum())})

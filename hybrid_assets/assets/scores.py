@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 import dagster as dg
-import numpy as np
 import polars as pl
 
 from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_asset, system_tags
@@ -216,7 +215,7 @@ def reordering(
         embeddings: of the encoder that it goes by, where it goes by any.
     """
     if embeddings is None:
-        counts = np.bincount(pool.seen[1], minlength=len(pool.item_ids))
+        counts = pool.item_counts
         return lambda ranking: less_popular(ranking, counts, rerank.weight)
     vectors = align(*ids_and_vectors(embeddings.collect(), "movie_id"), pool.item_ids, missing="refuse")
     return lambda ranking: mmr(ranking, vectors, rerank.weight)

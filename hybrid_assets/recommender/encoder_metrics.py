@@ -13,9 +13,9 @@ from hybrid_assets.recommender.fusion import identity
 from hybrid_assets.recommender.intervals import mean_with_interval
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, rank
-from hybrid_assets.recommender.systems import candidates, pairs_to_csr
+from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user, items_of, relevant_items
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, finder, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, finder
 
 Values = npt.NDArray[np.float64]
 
@@ -40,8 +40,7 @@ def popularity_matched_auc(towers: TowerPair, train: pl.DataFrame, test: pl.Data
         (users,) in [0, 1], of the users with a profile and a liked test movie that occurs in train and is at no end.
     """
     pool = candidates(train)
-    counts = np.bincount(pool.seen[1], minlength=len(pool.item_ids))
-    by_popularity = np.argsort(counts, kind="stable")
+    by_popularity = np.argsort(pool.item_counts, kind="stable")
     place = np.empty_like(by_popularity)
     place[by_popularity] = np.arange(len(by_popularity))
     items = align(towers.item_ids, towers.item_vectors, pool.item_ids, missing="refuse")
@@ -97,21 +96,15 @@ def cold_ndcg(
     Returns:
         (users,) in [0, 1], of the users with a profile and a relevant cold movie.
     """
-    is_cold = pl.col("movie_id").is_in(cold.tolist())
-    warm = train.filter(~is_cold)
+    warm = train.filter(~pl.col("movie_id").is_in(cold.tolist()))
     user_ids, profiles = profiles_of(warm, "liked", threshold, embedded_ids, embeddings)
-    liked = test.filter((pl.col("rating") >= threshold) & is_cold)
-    users, items = positions(user_ids, liked["user_id"].to_numpy()), positions(cold, liked["movie_id"].to_numpy())
-    judged, compact = np.unique(users[users >= 0], return_inverse=True)
+    pool = Candidates(user_ids, cold, items_by_user(train, user_ids, cold))
+    judged, relevant = relevant_items(test, pool, threshold)
     if len(judged) == 0:
         return np.empty(0)
-    relevant = pairs_to_csr(compact, items[users >= 0], len(judged))
-    rated = train.filter(is_cold)
-    raters = positions(user_ids[judged], rated["user_id"].to_numpy())
-    rated_items = positions(cold, rated["movie_id"].to_numpy())
-    seen = pairs_to_csr(raters[raters >= 0], rated_items[raters >= 0], len(judged))
     vectors = align(embedded_ids, embeddings, cold, missing="refuse")
-    return ndcg(rank([Branch("content", profiles[judged], vectors, identity, 1.0)], seen, k).items, relevant)
+    content = Branch("content", profiles[judged], vectors, identity, 1.0)
+    return ndcg(rank([content], items_of(pool.seen, judged), k).items, relevant)
 
 
 def encoder_metric_table(values: Mapping[str, Values], *, resamples: int, confidence: float, seed: int) -> pl.DataFrame:

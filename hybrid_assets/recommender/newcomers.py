@@ -15,7 +15,7 @@ from hybrid_assets.recommender.fusion import PROFILE_READING
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.profiles import Reading
 from hybrid_assets.recommender.ranking import Ranking, rank
-from hybrid_assets.recommender.systems import Candidates, pairs_to_csr, system_branches
+from hybrid_assets.recommender.systems import Candidates, items_by_user, system_branches
 from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, first_appearance, positions
 
@@ -100,10 +100,7 @@ def arrive(
         profiles = profiles_of(ratings.filter(has_text), arrivals.reading, arrivals.threshold, ids, embedded)
         vectors[name] = align(*profiles, users, missing="zero")
     rated = ratings if seen is None else seen
-    rows = positions(users, rated["user_id"].to_numpy())
-    places = positions(arrivals.item_ids, rated["movie_id"].to_numpy())
-    here = (rows >= 0) & (places >= 0)
-    return vectors, Candidates(users, arrivals.item_ids, pairs_to_csr(rows[here], places[here], len(users)))
+    return vectors, Candidates(users, arrivals.item_ids, items_by_user(rated, users, arrivals.item_ids))
 
 
 def newcomer_system(

@@ -22,9 +22,9 @@ from hybrid_assets.recommender.stacking_context import (
     context_features,
     films_of,
 )
-from hybrid_assets.recommender.systems import Candidates, candidates, pairs_to_csr
+from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
 
 # Users whose scores of all items are held at a time.
 BLOCK_USERS = 64
@@ -163,10 +163,7 @@ def content_features(
     Returns:
         (rows,) user index, ascending, and (rows,) item index -> feature -> (rows,).
     """
-    items_of = positions(pool.item_ids, ratings["movie_id"].to_numpy())
-    likes = (ratings["rating"] >= threshold).to_numpy() & (items_of >= 0)
-    users_of = positions(pool.user_ids, ratings["user_id"].to_numpy())
-    liked = pairs_to_csr(users_of[likes], items_of[likes], len(pool.user_ids))
+    liked = items_by_user(ratings.filter(pl.col("rating") >= threshold), pool.user_ids, pool.item_ids)
 
     def features(users: Index, items: Index) -> dict[str, Feature]:
         found = {

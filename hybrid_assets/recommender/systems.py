@@ -17,6 +17,9 @@ from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, align, first_appearance, positions
 
+# CSR of each user's items: indptr (users + 1,) and item index (rows,).
+ItemsByUser = tuple[Index, Index]
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -25,45 +28,62 @@ class Candidates:
     Attributes:
         user_ids: (users,) in order of first appearance in train.
         item_ids: (items,) likewise.
-        seen: CSR of rated items: indptr (users + 1,) and item index (ratings,).
+        seen: what each has rated, as `items_by_user` gives it.
     """
 
     user_ids: Ids
     item_ids: Ids
-    seen: tuple[Index, Index]
+    seen: ItemsByUser
+
+    @property
+    def item_counts(self) -> Index:
+        """(items,) how many have rated each."""
+        return np.bincount(self.seen[1], minlength=len(self.item_ids))
 
 
-def pairs_to_csr(users: Index, items: Index, user_count: int) -> tuple[Index, Index]:
-    """CSR (indptr, items) of (user index, item index) pairs; items of a user keep their order."""
-    order = np.argsort(users, kind="stable")
-    indptr = np.zeros(user_count + 1, dtype=np.int64)
-    np.cumsum(np.bincount(users, minlength=user_count), out=indptr[1:])
-    return indptr, items[order].astype(np.int64)
+def items_by_user(ratings: pl.DataFrame, user_ids: Ids, item_ids: Ids) -> ItemsByUser:
+    """The movies of each user, in the order of the rows, which may hold other users and movies too: they are left out.
+
+    Args:
+        ratings: `user_id`, `movie_id`.
+        user_ids: (users,).
+        item_ids: (items,).
+    """
+    users = positions(user_ids, ratings["user_id"].to_numpy())
+    items = positions(item_ids, ratings["movie_id"].to_numpy())
+    known = (users >= 0) & (items >= 0)
+    users, items = users[known], items[known]
+    indptr = np.zeros(len(user_ids) + 1, dtype=np.int64)
+    np.cumsum(np.bincount(users, minlength=len(user_ids)), out=indptr[1:])
+    return indptr, items[np.argsort(users, kind="stable")]
+
+
+def items_of(rows: ItemsByUser, users: Index) -> ItemsByUser:
+    """The rows of some users, in their order."""
+    indptr, items = rows
+    counts = np.diff(indptr)[users]
+    ends = np.cumsum(counts)
+    return np.append(0, ends), items[np.repeat(indptr[users] - (ends - counts), counts) + np.arange(counts.sum())]
 
 
 def candidates(train: pl.DataFrame) -> Candidates:
     """All users and movies of the train ratings (of one fold)."""
-    users, items = train["user_id"].to_numpy(), train["movie_id"].to_numpy()
-    user_ids, item_ids = first_appearance(users), first_appearance(items)
-    seen = pairs_to_csr(positions(user_ids, users), positions(item_ids, items), len(user_ids))
-    return Candidates(user_ids, item_ids, seen)
+    user_ids, item_ids = (first_appearance(train[name].to_numpy()) for name in ("user_id", "movie_id"))
+    return Candidates(user_ids, item_ids, items_by_user(train, user_ids, item_ids))
 
 
-def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -> tuple[Index, tuple[Index, Index]]:
+def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -> tuple[Index, ItemsByUser]:
     """Who is evaluated and on what: held-out ratings of at least `threshold` of movies that can be recommended.
 
     Returns:
-        Indices of the users with a relevant movie, ascending, and the CSR of their relevant item indices.
+        Indices of the users with a relevant movie, ascending, and their relevant items.
     """
-    liked = held_out.filter(pl.col("rating") >= threshold)
-    users = positions(pool.user_ids, liked["user_id"].to_numpy())
-    items = positions(pool.item_ids, liked["movie_id"].to_numpy())
-    known = (users >= 0) & (items >= 0)
-    evaluated, compact = np.unique(users[known], return_inverse=True)
-    return evaluated, pairs_to_csr(compact, items[known], len(evaluated))
+    liked = items_by_user(held_out.filter(pl.col("rating") >= threshold), pool.user_ids, pool.item_ids)
+    evaluated = np.flatnonzero(np.diff(liked[0]))
+    return evaluated, items_of(liked, evaluated)
 
 
-def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, Index, tuple[Index, Index]]:
+def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, Index, ItemsByUser]:
     """What is chosen on: the candidates of train without its validation part, and `relevant_items` of that part.
 
     Raises:

@@ -11,6 +11,8 @@ from hybrid_assets.recommender.ranking import rank
 from hybrid_assets.recommender.systems import (
     candidates,
     choose_weights,
+    items_by_user,
+    items_of,
     lists_of,
     relevant_items,
     score_table,
@@ -33,6 +35,25 @@ def test_users_and_movies_are_indexed_by_first_appearance():
     assert pool.user_ids.tolist() == [5, 3]
     assert pool.item_ids.tolist() == [70, 10, 40]
     assert [array.tolist() for array in pool.seen] == [[0, 2, 4], [0, 1, 1, 2]]
+
+
+def test_how_many_have_rated_each_movie():
+    assert candidates(TRAIN).item_counts.tolist() == [1, 2, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=30), st.lists(st.integers(0, 3), max_size=6))
+def test_items_of_a_user_are_the_rows_with_both_known(rows, users):
+    user_ids, item_ids = np.array([3, 1, 4, 5]), np.array([2, 5, 0])
+    index = {2: 0, 5: 1, 0: 2}
+    expected = [[index[item] for user, item in rows if user == own and item in index] for own in user_ids]
+    ratings = pl.DataFrame(rows, schema={"user_id": pl.Int64, "movie_id": pl.Int64}, orient="row")
+    found = items_by_user(ratings, user_ids, item_ids)
+    assert _lists(found) == expected
+    assert _lists(items_of(found, np.array(users, dtype=int))) == [expected[user] for user in users]
+
+
+def _lists(rows):
+    return [own.tolist() for own in np.split(rows[1], rows[0][1:-1])] if len(rows[0]) > 1 else []
 
 
 def test_relevant_is_liked_and_recommendable():
