@@ -117,7 +117,7 @@ def status(
     blocked = beyond_this_gpu(recipes, gpu_gib(catalog.gpu.device))
     records = queries.status(recipes, table_store(catalog), selected_keys(definitions), blocked)
     if as_json:
-        sys.stdout.write(json.dumps(records, indent=2) + "\n")
+        _print_json(records)
     else:
         out.print(status_table(records, with_versions=out.width >= WITH_VERSIONS))
         for reason in reasons(records):
@@ -289,7 +289,7 @@ def leaderboard(
     asked = [*(f"metrics/{name}" for name in shown), "leaderboard", *(["comparisons"] if compared else [])]
     _tell_if_stale(catalog, store, asked, others)
     if as_json:
-        sys.stdout.write(json.dumps(leaderboard_records(rows), indent=2, allow_nan=False) + "\n")
+        _print_json(leaderboard_records(rows))
         return
     _show_leaderboard(store, rows)
 
@@ -411,7 +411,7 @@ def encoders(
     figures = queries.encoder_figures(store, catalog)
     _tell_if_stale(catalog, store, [f"encoder_metrics/{name}" for name in figures])
     if as_json:
-        sys.stdout.write(json.dumps(figures, indent=2, allow_nan=False) + "\n")
+        _print_json(figures)
         return
     out.print(encoders_table(figures))
 
@@ -439,7 +439,7 @@ def coldstart(
     rows = queries.table(store, "cold_start").collect()
     _tell_if_stale(catalog, store, ["cold_start"])
     if as_json:
-        sys.stdout.write(json.dumps(rows.to_dicts(), indent=2, allow_nan=False) + "\n")
+        _print_json(rows.to_dicts())
         return
     for table in cold_start_tables(rows, rows["k"][0]):
         out.print(table)
@@ -470,7 +470,7 @@ def lineage(
     if as_json:
         for stamp in stamps.values():
             del stamp["notes"]  # pictures and curves
-        sys.stdout.write(json.dumps(stamps, indent=2) + "\n")
+        _print_json(stamps)
         return
     files = queries.table(store, "raw_files").select("file", "sha256").collect().iter_rows()
     # hashes are to be copied: lines are as long as they are
@@ -536,6 +536,10 @@ def _tell_if_stale(catalog: Catalog, store: TableStore, assets: Sequence[str], a
     reason = queries.stale_reason(store, recipes_of(build_definitions(catalog).assets), assets, as_they_lie)
     if reason:
         err.print(f"[yellow]stale[/yellow]: {escape(reason)}; hybrid-assets status tells more", soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _say(told: str) -> None:

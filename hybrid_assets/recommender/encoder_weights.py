@@ -198,7 +198,7 @@ def _check_activation(file: Path) -> None:
 
 def _is_hub_id(weights: str) -> bool:
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils._validators import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
     if weights.count("/") != 1 or Path(weights).expanduser().is_dir():
         return False
