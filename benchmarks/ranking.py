@@ -18,8 +18,8 @@ from cornac.models import PMF
 from movielens import ratings_movies_tags
 
 from hybrid_assets.recommender.documents import build_documents
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, weights_folder
-from hybrid_assets.recommender.encoders import encode, load_encoder
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, weights_folder
 from hybrid_assets.recommender.metrics import ndcg, precision, recall
 from hybrid_assets.recommender.profiles import recency_weights, user_profiles
 from hybrid_assets.recommender.ranking import rank

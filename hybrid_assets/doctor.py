@@ -23,7 +23,7 @@ from hybrid_assets.orchestration.faults import with_remedy
 from hybrid_assets.orchestration.gpu import GpuResource, gpu_gib
 from hybrid_assets.orchestration.records import open_records, try_making
 from hybrid_assets.orchestration.storage import replace_file
-from hybrid_assets.recommender.encoder_weights import (
+from hybrid_assets.recommender.encoders.weights import (
     EncoderUnavailable,
     NotFetchedYet,
     check_weights,

@@ -1,7 +1,7 @@
 """Settings of each encoder, as [encoders.<name>] of the catalog has them.
 
 Belongs here: what may be set of an encoder and of its fine-tuning, its range and its default. Does not: what the
-settings do (recommender/encoders.py, recommender/tuning.py).
+settings do (recommender/encoders/encoding.py, recommender/encoders/tuning.py).
 """
 
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ class TuningSettings(Settings):
     loss: Literal["multiple_negatives", "multiple_negatives_cached", "contrastive", "co_like", "alignment"]
     """`multiple_negatives` (the paper's code; `_cached` for batches larger than memory), `contrastive` (the paper's
     text), `co_like` (same-user masking and logQ popularity correction), `alignment` (to the factors of `align_with`).
-    Sources: recommender/losses.py."""
+    Sources: recommender/encoders/losses.py."""
     epochs: Annotated[int, Field(ge=1)] = 2
     """Passes over the pairs."""
     batch_size: Annotated[int, Field(ge=2)] = 16

@@ -33,11 +33,11 @@ from hybrid_assets.queries import (
     table,
     titles_of,
 )
-from hybrid_assets.recommender.learned_systems import learned_system
+from hybrid_assets.recommender.learned.context import film_years, films_of
+from hybrid_assets.recommender.learned.learned_systems import learned_system
 from hybrid_assets.recommender.models.algorithms import fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end, newcomer_system, reordered
-from hybrid_assets.recommender.stacking_context import film_years, films_of
 from hybrid_assets.recommender.systems import candidates, score_table
 from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors

@@ -10,8 +10,8 @@ from typing import Any
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.model_settings import ModelSettings
-from hybrid_assets.recommender.encoder_weights import EncoderSpec
-from hybrid_assets.recommender.learned_systems import LearnedSpec
+from hybrid_assets.recommender.encoders.weights import EncoderSpec
+from hybrid_assets.recommender.learned.learned_systems import LearnedSpec
 from hybrid_assets.recommender.models.algorithms import ALGORITHMS, ModelSpec
 from hybrid_assets.system_settings import SystemSettings
 

@@ -29,14 +29,8 @@ from hybrid_assets.catalog import CatalogError, load_catalog
 from hybrid_assets.datasets.errors import BadInput
 from hybrid_assets.datasets.reading import find_table, read_movies, read_ratings
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.recommender.encoder_weights import (
-    EncoderSpec,
-    EncoderUnavailable,
-    check_weights,
-    weights_folder,
-)
-from hybrid_assets.recommender.encoders import encode, load_encoder
-from hybrid_assets.recommender.tuning import (
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.tuning import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
     TuningData,
@@ -46,6 +40,12 @@ from hybrid_assets.recommender.tuning import (
     load_tuned,
     save_tuned,
     tune,
+)
+from hybrid_assets.recommender.encoders.weights import (
+    EncoderSpec,
+    EncoderUnavailable,
+    check_weights,
+    weights_folder,
 )
 
 KEY = dg.AssetKey(["scores", "mf_only"])

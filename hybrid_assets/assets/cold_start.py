@@ -23,12 +23,12 @@ from hybrid_assets.recommender.cold_start import (
     with_intervals,
 )
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.learned_systems import learn_for_newcomers, learned_system, with_texts
+from hybrid_assets.recommender.learned.context import Films, film_years, films_of
+from hybrid_assets.recommender.learned.learned_systems import learn_for_newcomers, learned_system, with_texts
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
 from hybrid_assets.recommender.models.fold_in import CannotFoldIn
 from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.split import drawn_ids
-from hybrid_assets.recommender.stacking_context import Films, film_years, films_of
 from hybrid_assets.recommender.systems import system_branches
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors

@@ -13,11 +13,11 @@ from hybrid_assets.encoder_settings import EncoderSettings
 from hybrid_assets.orchestration.checks import Check, Made
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.embeddings import update_embeddings
-from hybrid_assets.recommender.encoder_weights import base_fingerprint, weights_folder
-from hybrid_assets.recommender.encoders import encode, load_encoder
+from hybrid_assets.recommender.encoders.embeddings import update_embeddings
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.tuning import load_tuned, tuned_fingerprint
+from hybrid_assets.recommender.encoders.weights import base_fingerprint, weights_folder
 from hybrid_assets.recommender.towers import Vectors
-from hybrid_assets.recommender.tuning import load_tuned, tuned_fingerprint
 from hybrid_assets.recommender.validity import not_unit_length, repeated, unknown
 from hybrid_assets.specs import encoder_spec
 

@@ -5,8 +5,8 @@ import polars as pl
 
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.recommender.contrastive_pairs import cold_movies
-from hybrid_assets.recommender.encoder_metrics import cold_ndcg, encoder_metric_table, popularity_matched_auc
+from hybrid_assets.recommender.encoders.contrastive_pairs import cold_movies
+from hybrid_assets.recommender.encoders.encoder_metrics import cold_ndcg, encoder_metric_table, popularity_matched_auc
 from hybrid_assets.recommender.tables import encoder_towers
 
 

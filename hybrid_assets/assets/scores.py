@@ -11,12 +11,12 @@ from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
-from hybrid_assets.recommender.learned_ranking import learned_ranking
-from hybrid_assets.recommender.learned_systems import content_towers, learned_fusion
+from hybrid_assets.recommender.learned.context import CONTEXT, film_years
+from hybrid_assets.recommender.learned.features import known_from
+from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
+from hybrid_assets.recommender.learned.learned_systems import content_towers, learned_fusion
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank
 from hybrid_assets.recommender.rerank import RERANK, less_popular, mmr
-from hybrid_assets.recommender.stacking_context import CONTEXT, film_years
-from hybrid_assets.recommender.stacking_features import known_from
 from hybrid_assets.recommender.systems import (
     Candidates,
     candidates,

@@ -11,11 +11,11 @@ import polars as pl
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.learned_systems import learn, taught_candidates, with_texts
+from hybrid_assets.recommender.learned.context import film_years
+from hybrid_assets.recommender.learned.features import feature_names
+from hybrid_assets.recommender.learned.learned_systems import learn, taught_candidates, with_texts
+from hybrid_assets.recommender.learned.stacking import importances
 from hybrid_assets.recommender.models.algorithms import libraries_of
-from hybrid_assets.recommender.stacking import importances
-from hybrid_assets.recommender.stacking_context import film_years
-from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
@@ -91,7 +91,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
             "movie_id": f"the candidate; of those without a hit {stacker.negatives} of each user, at random",
             "hit": "1 where the held-out ratings like it, else 0",
             "stands_for": "how many candidates it stands for: more than 1 where others were not drawn",
-            **dict.fromkeys(features, "what is known of the candidate: recommender/stacking_features.py"),
+            **dict.fromkeys(features, "what is known of the candidate: recommender/learned/features.py"),
         },
         lineage={
             "user_id": [("train_ratings", "user_id")],

@@ -14,12 +14,12 @@ from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.gpu import GpuNeed
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
-from hybrid_assets.recommender.contrastive_pairs import cold_movies, contrastive_pairs
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, NotFetchedYet, base_fingerprint, weights_folder
+from hybrid_assets.recommender.encoders.contrastive_pairs import cold_movies, contrastive_pairs
+from hybrid_assets.recommender.encoders.tuning import TuningProgress, TuningSpec, training_memory_gib, tune
+from hybrid_assets.recommender.encoders.tuning_data import tuning_data, validation_likes
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, NotFetchedYet, base_fingerprint, weights_folder
 from hybrid_assets.recommender.tables import fold_of, model_towers
 from hybrid_assets.recommender.towers import Ids
-from hybrid_assets.recommender.tuning import TuningProgress, TuningSpec, training_memory_gib, tune
-from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
 from hybrid_assets.recommender.validity import leaked
 from hybrid_assets.reporting.markdown import markdown_image
 from hybrid_assets.reporting.plots import training_plot

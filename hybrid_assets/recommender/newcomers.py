@@ -1,7 +1,7 @@
 """Lists for people who are not in the ratings: their vectors folded in, the rest of a system as it is.
 
 Belongs here: putting fold-ins, profiles and a system's branches together. Does not: a model's own fold-in
-(models/fold_in.py), learned fusions (learned_newcomers.py), files and titles.
+(models/fold_in.py), learned fusions (learned/learned_newcomers.py), files and titles.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """Re-ranking: ranked lists put into another order, for more variety or less of what everybody knows.
 
-Belongs here: from lists to lists of the same movies. Does not: making the lists (ranking.py, learned_ranking.py),
+Belongs here: from lists to lists of the same movies. Does not: making the lists (ranking.py, learned/),
 what the new order costs and brings (metrics.py).
 
 Both methods take a penalty in [0, 1] off the score: score - weight / (1 - weight) * span * penalty, where span is the

@@ -7,7 +7,7 @@ made. Does not: reading people's files, which has errors of its own (datasets/re
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.contrastive_pairs import leaked_pairs
+from hybrid_assets.recommender.encoders.contrastive_pairs import leaked_pairs
 from hybrid_assets.recommender.towers import Ids
 
 NAMED = 5

@@ -13,8 +13,9 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.definitions import build_definitions
 from hybrid_assets.orchestration.staleness import recipes_of
 from hybrid_assets.orchestration.storage import StampedTable, content_hash
-from hybrid_assets.recommender import learned_systems, tables
-from hybrid_assets.recommender.contrastive_pairs import cold_movies
+from hybrid_assets.recommender import tables
+from hybrid_assets.recommender.encoders.contrastive_pairs import cold_movies
+from hybrid_assets.recommender.learned import learned_systems
 from hybrid_assets.recommender.split import drawn_ids
 
 JUDGES = (

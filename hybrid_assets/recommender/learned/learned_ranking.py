@@ -1,7 +1,7 @@
 """Ranking candidates by what was learned, whatever learned it.
 
 Belongs here: what a learned fusion is, and the lists and shares that it gives. Does not: learning one (stacking.py,
-gate.py), candidates and their features (stacking_features.py).
+gate.py), candidates and their features (features.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,9 +11,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from hybrid_assets.recommender.learned.context import Feature
+from hybrid_assets.recommender.learned.features import Block, Known, candidate_blocks, content_features
 from hybrid_assets.recommender.ranking import Ranking
-from hybrid_assets.recommender.stacking_context import Feature
-from hybrid_assets.recommender.stacking_features import Block, Known, candidate_blocks, content_features
 
 # Name -> what is known of some candidates, as content_features and candidate_blocks give it.
 Features: TypeAlias = Mapping[str, Feature]

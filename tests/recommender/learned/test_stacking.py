@@ -9,11 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_assets.recommender.learned_ranking import learned_ranking
-from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.stacking import TooFewRows, importances, stacked_fusion, train_ranker
-from hybrid_assets.recommender.stacking_context import (
+from hybrid_assets.recommender.learned.context import (
     CONTEXT,
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
@@ -22,8 +18,8 @@ from hybrid_assets.recommender.stacking_context import (
     films_of,
     in_sequence,
 )
-from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
-from hybrid_assets.recommender.stacking_features import (
+from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
+from hybrid_assets.recommender.learned.features import (
     Known,
     aligned,
     candidate_blocks,
@@ -32,6 +28,10 @@ from hybrid_assets.recommender.stacking_features import (
     feature_names,
     known_from,
 )
+from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
+from hybrid_assets.recommender.learned.stacking import TooFewRows, importances, stacked_fusion, train_ranker
+from hybrid_assets.recommender.metrics import ndcg
+from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 from hybrid_assets.recommender.towers import TowerPair
 
@@ -338,7 +338,7 @@ def test_lists_and_examples_are_the_same_whatever_the_block(monkeypatch):
     rest, wanted = ratings.filter(~held_out), ratings.filter(held_out)
     rankers, of = trained(rest), known(rest)
     one_block, taught = listed(rankers, of), examples(of, wanted, 30)
-    monkeypatch.setattr("hybrid_assets.recommender.stacking_features.BLOCK_USERS", 7)
+    monkeypatch.setattr("hybrid_assets.recommender.learned.features.BLOCK_USERS", 7)
     blocks, taught_by_blocks = listed(rankers, of), examples(of, wanted, 30)
     assert blocks.items.tolist() == one_block.items.tolist()
     for name, parts in one_block.branch_parts.items():

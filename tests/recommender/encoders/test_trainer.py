@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec
-from hybrid_assets.recommender.trainer import LengthSortedBatches, _examples, _loss
-from hybrid_assets.recommender.tuning import TuningData, TuningSpec
+from hybrid_assets.recommender.encoders.trainer import LengthSortedBatches, _examples, _loss
+from hybrid_assets.recommender.encoders.tuning import TuningData, TuningSpec
+from hybrid_assets.recommender.encoders.weights import EncoderSpec
 
 PAIRS = TuningData(
     documents=["a", "b", "c", "d"],

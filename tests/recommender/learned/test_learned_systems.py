@@ -8,9 +8,12 @@ import pytest
 from test_learned_newcomers import TEXTS, fitted
 from test_stacking import SMALL, tastes, years
 
-from hybrid_assets.recommender.gate import INPUTS
-from hybrid_assets.recommender.learned_newcomers import leave_out
-from hybrid_assets.recommender.learned_systems import (
+from hybrid_assets.recommender.learned.context import films_of
+from hybrid_assets.recommender.learned.examples import cross_folds
+from hybrid_assets.recommender.learned.features import feature_names
+from hybrid_assets.recommender.learned.gate import INPUTS
+from hybrid_assets.recommender.learned.learned_newcomers import leave_out
+from hybrid_assets.recommender.learned.learned_systems import (
     NEWCOMERS,
     USERS,
     LearnedSpec,
@@ -20,12 +23,9 @@ from hybrid_assets.recommender.learned_systems import (
     taught_candidates,
     with_texts,
 )
+from hybrid_assets.recommender.learned.stacking import TooFewRows
 from hybrid_assets.recommender.models.algorithms import ModelSpec
 from hybrid_assets.recommender.split import drawn_ids
-from hybrid_assets.recommender.stacking import TooFewRows
-from hybrid_assets.recommender.stacking_context import films_of
-from hybrid_assets.recommender.stacking_examples import cross_folds
-from hybrid_assets.recommender.stacking_features import feature_names
 from hybrid_assets.specs import learned_spec
 from hybrid_assets.system_settings import StackerSettings, SystemSettings
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, base_fingerprint, gguf_file
-from hybrid_assets.recommender.encoders import encode, load_encoder
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable, base_fingerprint, gguf_file
 from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.towers import Vectors
 
@@ -190,7 +190,7 @@ def tune(
         ValueError: the recipe does not fit the encoder or the data.
         RuntimeError: training did not change the vectors, or the saved files do not give the trained vectors back.
     """
-    from hybrid_assets.recommender.trainer import train
+    from hybrid_assets.recommender.encoders.trainer import train
 
     encoder = load_encoder(spec, folder, device=device)
     probes = list(dict.fromkeys(data.documents))[:PROBES]

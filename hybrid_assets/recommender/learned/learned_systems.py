@@ -15,8 +15,11 @@ import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit
 from hybrid_assets.recommender.cores import cores
-from hybrid_assets.recommender.gate import gated_fusion, train_gate
-from hybrid_assets.recommender.learned_newcomers import (
+from hybrid_assets.recommender.learned.context import Films, films_of
+from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
+from hybrid_assets.recommender.learned.features import aligned, centred_content, feature_names, known_from
+from hybrid_assets.recommender.learned.gate import gated_fusion, train_gate
+from hybrid_assets.recommender.learned.learned_newcomers import (
     Embeddings,
     Models,
     learned_newcomer_system,
@@ -24,14 +27,11 @@ from hybrid_assets.recommender.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
-from hybrid_assets.recommender.learned_ranking import LearnedFusion
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion
+from hybrid_assets.recommender.learned.stacking import TooFewRows, stacked_fusion, train_ranker
 from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem
-from hybrid_assets.recommender.stacking import TooFewRows, stacked_fusion, train_ranker
-from hybrid_assets.recommender.stacking_context import Films, films_of
-from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
-from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import TowerPair
 

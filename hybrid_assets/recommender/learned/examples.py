@@ -1,6 +1,6 @@
 """What a learned fusion is taught: candidates with what was known of them, marked by ratings that were held out.
 
-Belongs here: folds of train, and examples. Does not: candidates and their features (stacking_features.py), fitting the
+Belongs here: folds of train, and examples. Does not: candidates and their features (features.py), fitting the
 branches (learned_systems.py), learning (stacking.py, gate.py).
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from hybrid_assets.recommender.learned.features import Aligned, Block, Known, candidate_blocks, content_features
 from hybrid_assets.recommender.ranking import Index
-from hybrid_assets.recommender.stacking_features import Aligned, Block, Known, candidate_blocks, content_features
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import positions
 

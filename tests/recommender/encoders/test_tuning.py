@@ -14,10 +14,9 @@ import pytest
 import torch
 from tiny_qwen import write_tiny_qwen
 
-from hybrid_assets.recommender import trainer
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, weights_folder
-from hybrid_assets.recommender.encoders import encode, load_encoder
-from hybrid_assets.recommender.tuning import (
+from hybrid_assets.recommender.encoders import trainer
+from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
+from hybrid_assets.recommender.encoders.tuning import (
     ADAPTER_CONFIG,
     ADAPTER_FILE,
     BASE_FILE,
@@ -30,6 +29,7 @@ from hybrid_assets.recommender.tuning import (
     tune,
     validation_recall,
 )
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable, weights_folder
 
 KINDS = ("heist", "alien", "wedding", "talking animals")
 NOISE = ("night", "day", "red", "house", "man", "river", "king", "city", "lost", "summer", "winter", "road", "blue")
@@ -165,7 +165,7 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import test_tuning as t
-from hybrid_assets.recommender import trainer
+from hybrid_assets.recommender.encoders import trainer
 trainer.CHECKPOINT_SECONDS = 0.2
 t.torch.set_num_threads(1)
 qwen, place = Path({qwen!r}), Path({place!r})
@@ -186,7 +186,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(qwen, tmp_path, met
         code = INTERRUPTED.format(
             tests=str(Path(__file__).parent), qwen=str(qwen), place=str(place), method=method, precision=precision
         )
-        environment_path = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+        environment_path = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
         process = subprocess.Popen(
             [sys.executable, "-c", f"import sys; sys.path[:0] = {environment_path!r}\n{code}"],
             stdout=subprocess.PIPE, text=True,
@@ -211,7 +211,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_weights(qwen, tmp_path, met
 
 
 def test_a_torn_checkpoint_is_not_gone_on_from(tmp_path):
-    from hybrid_assets.recommender.trainer import STATE_FILE, last_whole_checkpoint
+    from hybrid_assets.recommender.encoders.trainer import STATE_FILE, last_whole_checkpoint
 
     for step, state in ((10, '{"global_step": 10}'), (20, '{"global_step": 20}'), (30, '{"global_st'), (50, "{}")):
         folder = tmp_path / f"checkpoint-{step}"
@@ -223,7 +223,7 @@ def test_a_torn_checkpoint_is_not_gone_on_from(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_read_at_the_moment_is_kept(tmp_path, monkeypatch):
-    from hybrid_assets.recommender.trainer import STATE_FILE, last_whole_checkpoint
+    from hybrid_assets.recommender.encoders.trainer import STATE_FILE, last_whole_checkpoint
 
     (tmp_path / "checkpoint-10").mkdir()
     (tmp_path / "checkpoint-10" / STATE_FILE).write_text('{"global_step": 10}')

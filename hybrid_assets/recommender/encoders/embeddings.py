@@ -1,6 +1,6 @@
 """Embedding tables: one row a movie, encoded again only when its text or its encoder changed.
 
-Belongs here: which rows are carried over. Does not: the encoder itself (encoders.py).
+Belongs here: which rows are carried over. Does not: the encoder itself (encoding.py).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """What a learned fusion knows of a candidate beside its branches: counts, means, years and times of film and user.
 
-Belongs here: these numbers, from ratings. Does not: candidates and the branches' scores (stacking_features.py),
+Belongs here: these numbers, from ratings. Does not: candidates and the branches' scores (features.py),
 learning from them.
 """
 

@@ -24,11 +24,9 @@ from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable
-from hybrid_assets.recommender.encoders import bfloat16_pays, encode
-from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
-from hybrid_assets.recommender.ranking import Index
-from hybrid_assets.recommender.tuning import (
+from hybrid_assets.recommender.encoders.encoding import bfloat16_pays, encode
+from hybrid_assets.recommender.encoders.losses import AlignmentLoss, CoLikeLoss, procrustes, standard_loss
+from hybrid_assets.recommender.encoders.tuning import (
     ADAPTER_FILE,
     History,
     TuningData,
@@ -38,6 +36,8 @@ from hybrid_assets.recommender.tuning import (
     restore_adapter,
     validation_recall,
 )
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable
+from hybrid_assets.recommender.ranking import Index
 
 # How often a checkpoint is written at least, besides those of the evaluations.
 CHECKPOINT_SECONDS = 60.0

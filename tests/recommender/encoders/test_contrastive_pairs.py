@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from small_dataset import sample
 
 from hybrid_assets.datasets.reading import find_table, read_ratings
-from hybrid_assets.recommender.contrastive_pairs import contrastive_pairs, leaked_pairs
+from hybrid_assets.recommender.encoders.contrastive_pairs import contrastive_pairs, leaked_pairs
 from hybrid_assets.recommender.split import split_ratings
 
 NONE = np.empty(0, dtype=np.int64)

@@ -2,7 +2,7 @@
 
 The score of a candidate is the sum over branches b of g_b(x) z_b, with z_b the branch's standardised score and
 g_b(x) = w_b . x linear in a few known numbers x. Belongs here: what the gate sees, training it, scoring by it. Does
-not: candidates and their features (stacking_features.py), trees (stacking.py).
+not: candidates and their features (features.py), trees (stacking.py).
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.learned_ranking import Features, LearnedFusion, Scores
-from hybrid_assets.recommender.stacking_context import CONTEXT
-from hybrid_assets.recommender.stacking_examples import STANDS_FOR
+from hybrid_assets.recommender.learned.context import CONTEXT
+from hybrid_assets.recommender.learned.examples import STANDS_FOR
+from hybrid_assets.recommender.learned.learned_ranking import Features, LearnedFusion, Scores
 
 # What the gate sees of a candidate, each but the first centred and scaled to 1 over what it was trained on.
 ALWAYS = "always"

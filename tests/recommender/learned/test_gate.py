@@ -6,11 +6,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from test_stacking import drawn, known, tastes, texts
 
-from hybrid_assets.recommender.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
-from hybrid_assets.recommender.learned_ranking import learned_ranking
+from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
+from hybrid_assets.recommender.learned.features import aligned
+from hybrid_assets.recommender.learned.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
+from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.stacking_examples import cross_folds, drawn_negatives, examples, with_contents
-from hybrid_assets.recommender.stacking_features import aligned
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
 BRANCHES = ["ease", "noise", "text"]

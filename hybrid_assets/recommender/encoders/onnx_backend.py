@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hybrid_assets.recommender.encoder_weights import EncoderUnavailable
+from hybrid_assets.recommender.encoders.weights import EncoderUnavailable
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

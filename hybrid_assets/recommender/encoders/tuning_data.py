@@ -6,10 +6,10 @@ Belongs here: that conversion, with polars. Does not: the training (tuning.py), 
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.contrastive_pairs import PairReading
+from hybrid_assets.recommender.encoders.contrastive_pairs import PairReading
+from hybrid_assets.recommender.encoders.tuning import TuningData, Validation
 from hybrid_assets.recommender.tables import fold_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, finder, positions
-from hybrid_assets.recommender.tuning import TuningData, Validation
 
 # Which of the paper's readings each loss learns from.
 READING_OF: dict[str, PairReading] = {

@@ -1,7 +1,7 @@
 """What a learned fusion knows of a candidate: the branches' scores, and of user and film.
 
 Belongs here: candidates and their features, from ratings and branches fitted on these and no others. Does not: the
-branches themselves (models/, profiles.py), numbers on film and user (stacking_context.py), learning (stacking.py).
+branches themselves (models/, profiles.py), numbers on film and user (context.py), learning (stacking.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +13,15 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.cores import Made, side_by_side
-from hybrid_assets.recommender.profiles import centred
-from hybrid_assets.recommender.ranking import Index
-from hybrid_assets.recommender.stacking_context import (
+from hybrid_assets.recommender.learned.context import (
     CONTEXT_FEATURES,
     Feature,
     Films,
     context_features,
     films_of,
 )
+from hybrid_assets.recommender.profiles import centred
+from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user
 from hybrid_assets.recommender.tables import profiles_of
 from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
@@ -122,7 +122,7 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
     """What `use` makes of each user's candidates and what the models and the context tell of them, by blocks of users.
 
     Candidates are the `size` unrated movies with the highest sum of the models' scores, standardised over that user's
-    unrated movies. Features: each model's score, raw and standardised, and the context (stacking_context.py).
+    unrated movies. Features: each model's score, raw and standardised, and the context (context.py).
     """
     pool = known.pool
     context = context_features(known.films, known.ratings, pool)

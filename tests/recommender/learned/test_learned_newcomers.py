@@ -4,22 +4,22 @@ import numpy as np
 import polars as pl
 from test_stacking import SMALL, tastes, years
 
-from hybrid_assets.recommender.learned_newcomers import (
+from hybrid_assets.recommender.learned.context import films_of
+from hybrid_assets.recommender.learned.examples import cross_folds, examples, with_contents
+from hybrid_assets.recommender.learned.features import aligned, centred_content, feature_names, known_from
+from hybrid_assets.recommender.learned.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
     newcomer_examples,
     with_newcomer_contents,
 )
-from hybrid_assets.recommender.learned_ranking import LearnedFusion, learned_ranking
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
+from hybrid_assets.recommender.learned.stacking import stacked_fusion, train_ranker
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.ranking import Ranking
-from hybrid_assets.recommender.stacking import stacked_fusion, train_ranker
-from hybrid_assets.recommender.stacking_context import films_of
-from hybrid_assets.recommender.stacking_examples import cross_folds, examples, with_contents
-from hybrid_assets.recommender.stacking_features import aligned, centred_content, feature_names, known_from
 from hybrid_assets.recommender.systems import candidates, relevant_items
 from hybrid_assets.recommender.towers import TowerPair
 

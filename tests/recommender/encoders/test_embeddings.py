@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hybrid_assets.recommender.embeddings import update_embeddings
+from hybrid_assets.recommender.encoders.embeddings import update_embeddings
 
 
 class Encoder:

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from hybrid_assets.recommender.encoders.tuning_data import tuning_data, validation_likes
 from hybrid_assets.recommender.towers import TowerPair
-from hybrid_assets.recommender.tuning_data import tuning_data, validation_likes
 
 DOCUMENTS = pl.DataFrame({"movie_id": [40, 10, 30, 20], "document": ["d", "a", "c", "b"]})
 PAIRS = pl.DataFrame(

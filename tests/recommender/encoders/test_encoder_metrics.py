@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from hybrid_assets.recommender.contrastive_pairs import cold_movies
-from hybrid_assets.recommender.encoder_metrics import cold_ndcg, encoder_metric_table, popularity_matched_auc
+from hybrid_assets.recommender.encoders.contrastive_pairs import cold_movies
+from hybrid_assets.recommender.encoders.encoder_metrics import cold_ndcg, encoder_metric_table, popularity_matched_auc
 from hybrid_assets.recommender.towers import TowerPair
 
 

@@ -1,7 +1,7 @@
 """Encoder weights: where they come from and what identifies them.
 
 Belongs here: finding an encoder's files on disk, in a package or on the hub, and hashing them. Does not: loading them
-into a model (encoders.py).
+into a model (encoding.py).
 """
 
 import hashlib

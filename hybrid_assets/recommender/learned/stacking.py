@@ -1,6 +1,6 @@
 """The learned fusion by trees: a gradient-boosted ranker over the branches' scores and what is known of user and film.
 
-Belongs here: training rankers and scoring by them. Does not: what they learn from (stacking_examples.py), ranking
+Belongs here: training rankers and scoring by them. Does not: what they learn from (examples.py), ranking
 (learned_ranking.py), a gate (gate.py).
 """
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.learned_ranking import Features, LearnedFusion, Scores
-from hybrid_assets.recommender.stacking_context import CONTEXT
-from hybrid_assets.recommender.stacking_features import feature_names
+from hybrid_assets.recommender.learned.context import CONTEXT
+from hybrid_assets.recommender.learned.features import feature_names
+from hybrid_assets.recommender.learned.learned_ranking import Features, LearnedFusion, Scores
 from hybrid_assets.recommender.towers import Vectors
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hybrid_assets.recommender.losses import AlignmentLoss, CoLikeLoss, in_batch_softmax, procrustes
+from hybrid_assets.recommender.encoders.losses import AlignmentLoss, CoLikeLoss, in_batch_softmax, procrustes
 
 
 class Given(nn.Module):

@@ -1,6 +1,6 @@
 """Text encoders: loading one on any machine with torch, transformers, peft and bitsandbytes, and text to unit vectors.
 
-Belongs here: assembling and running an encoder. Does not: where its weights are (encoder_weights.py), training it
+Belongs here: assembling and running an encoder. Does not: where its weights are (weights.py), training it
 (tuning.py), which documents need encoding again (embeddings.py).
 """
 
@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hybrid_assets.recommender.encoder_weights import EncoderSpec, EncoderUnavailable, Pooling, check_weights, gguf_file
+from hybrid_assets.recommender.encoders.weights import (
+    EncoderSpec,
+    EncoderUnavailable,
+    Pooling,
+    check_weights,
+    gguf_file,
+)
 from hybrid_assets.recommender.towers import Vectors
 
 if TYPE_CHECKING:
@@ -83,7 +89,7 @@ def load_encoder(
     if spec.precision == "nf4":
         _keep_gradients_right(encoder)
     if backend == "onnxruntime":
-        from hybrid_assets.recommender.onnx_backend import run_with_onnxruntime
+        from hybrid_assets.recommender.encoders.onnx_backend import run_with_onnxruntime
 
         run_with_onnxruntime(encoder)
     elif backend == "bfloat16":
