@@ -69,7 +69,7 @@ class EncoderSettings(Settings):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     """Expected SHA-256 of the weights file; another file is refused."""
     pooling: Literal["mean", "cls", "lasttoken"] | None = None
-    """How tokens become one vector, for weights without a modules.json."""
+    """How tokens become one vector, for weights without a modules.json, which says it itself."""
     prompt: str = ""
     """Text put before every document."""
     max_length: Annotated[int, Field(ge=1)] | None = None

@@ -48,8 +48,8 @@ def load_encoder(
             multiply in bfloat16.
 
     Raises:
-        EncoderUnavailable: the folder holds no such weights, nothing says how to pool, `spec.max_length` is more than
-            the encoder takes, or the backend is not for this machine.
+        EncoderUnavailable: the folder holds no such weights, nothing says how to pool or two things differently,
+            `spec.max_length` is more than the encoder takes, or the backend is not for this machine.
     """
     # it misses a kernel that it would fetch from the hub, and does without
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -85,6 +85,7 @@ def load_encoder(
                 f"lower max_length to {longest} or less in the catalog, or leave it out"
             )
         encoder.max_seq_length = spec.max_length
+    _check_pooling(encoder, spec, folder)
     _check_end_token(encoder, folder)
     if spec.precision == "nf4":
         _keep_gradients_right(encoder)
@@ -221,6 +222,16 @@ def _end_every_text(tokenizer: Any) -> None:
     )
     backend = tokenizer.backend_tokenizer
     backend.post_processor = Processors([backend.post_processor, ending]) if backend.post_processor else ending
+
+
+def _check_pooling(encoder: "SentenceTransformer", spec: EncoderSpec, folder: Path) -> None:
+    """The files' own pooling is the one that was trained, and the library takes no other."""
+    own = [module.pooling_mode for module in encoder if hasattr(module, "pooling_mode")]
+    if spec.pooling is not None and own != [spec.pooling]:
+        raise EncoderUnavailable(
+            f"{folder / 'modules.json'}: the encoder comes with the pooling {', '.join(map(str, own)) or 'none'}, and "
+            f"the catalog says {spec.pooling}; leave `pooling` out"
+        )
 
 
 def _check_end_token(encoder: "SentenceTransformer", folder: Path) -> None:

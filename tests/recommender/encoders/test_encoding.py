@@ -359,6 +359,12 @@ def test_a_decoder_is_pooled_at_its_end_token_whichever_side_is_padded(qwen):
     np.testing.assert_allclose(alone[0], hidden / np.linalg.norm(hidden), atol=1e-5)
 
 
+def test_another_pooling_than_the_files_own_is_refused(folder):
+    assert load_encoder(replace(MINILM, pooling="mean"), folder)
+    with pytest.raises(EncoderUnavailable, match=r"modules\.json: the encoder comes with the pooling mean, and .* cls"):
+        load_encoder(replace(MINILM, pooling="cls"), folder)
+
+
 def test_bare_files_without_a_pooling_are_refused(qwen):
     with pytest.raises(EncoderUnavailable, match=r"no modules\.json.*set `pooling`"):
         load_encoder(EncoderSpec(str(qwen)), qwen)
