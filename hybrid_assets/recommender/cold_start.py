@@ -17,14 +17,14 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_with_interval
-from hybrid_assets.recommender.metrics import Values, ndcg, recall
+from hybrid_assets.recommender.metrics import ndcg, recall
 from hybrid_assets.recommender.newcomers import NewcomerSystem, at_the_end
 from hybrid_assets.recommender.profiles import Reading
-from hybrid_assets.recommender.ranking import Branch, Index, rank
+from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.split import draws_of
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, positions
+from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Values, Vectors, align, positions
 
 # Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
 NEIGHBOURS = 3

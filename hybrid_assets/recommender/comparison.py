@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_interval
-from hybrid_assets.recommender.metrics import Values
+from hybrid_assets.recommender.towers import Values
 
 SCHEMA = {
     "system": pl.String,

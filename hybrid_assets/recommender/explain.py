@@ -5,7 +5,7 @@ Belongs here: nearest neighbours among vectors. Does not: titles, files, printin
 
 import numpy as np
 
-from hybrid_assets.recommender.towers import Ids, Vectors, positions
+from hybrid_assets.recommender.towers import Ids, Vectors, positions, unit
 
 
 def nearest(item_ids: Ids, vectors: Vectors, movie: int, k: int) -> tuple[Ids, Vectors]:
@@ -23,7 +23,7 @@ def nearest(item_ids: Ids, vectors: Vectors, movie: int, k: int) -> tuple[Ids, V
     place = int(positions(item_ids, np.array([movie]))[0])
     if place < 0:
         raise ValueError(f"movie {movie} has no vector")
-    cosine = _unit(vectors) @ _unit(vectors[place : place + 1])[0]
+    cosine = unit(vectors) @ unit(vectors[place : place + 1])[0]
     cosine[place] = -np.inf
     best = np.argsort(-cosine, kind="stable")[: min(k, len(item_ids) - 1)]
     return item_ids[best], cosine[best]
@@ -38,12 +38,6 @@ def closest_liked(item_ids: Ids, vectors: Vectors, listed: Ids, liked: Ids, k: i
     tells = np.append(vectors.any(axis=1), False)  # the last for place -1: not in the table
     at, places = positions(item_ids, liked), positions(item_ids, listed)
     known, at = liked[tells[at]], at[tells[at]]
-    cosine = _unit(vectors[places]) @ _unit(vectors[at]).T
+    cosine = unit(vectors[places]) @ unit(vectors[at]).T
     best = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     return [known[row].tolist() if has else [] for row, has in zip(best, tells[places], strict=True)]
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: Vectors = vectors / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit

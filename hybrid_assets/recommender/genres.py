@@ -6,8 +6,7 @@ Belongs here: reading MovieLens's `A|B|C`. Does not: what lists make of it (metr
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.metrics import Values
-from hybrid_assets.recommender.towers import Ids, positions
+from hybrid_assets.recommender.towers import Ids, Values, positions
 
 # A movie without genres, in MovieLens's words; a genre of its own, so that every movie has one.
 NONE = "(no genres listed)"

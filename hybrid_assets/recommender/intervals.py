@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.metrics import Index, Values, coverage
+from hybrid_assets.recommender.metrics import coverage
+from hybrid_assets.recommender.towers import Index, Values
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -16,10 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.towers import Vectors
+from hybrid_assets.recommender.towers import Index, Values, Vectors
 
-Index = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
 Hits = npt.NDArray[np.bool_]
 Csr = tuple[Index, Index]
 

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.towers import Ids, Vectors, align, positions
+from hybrid_assets.recommender.towers import Ids, Vectors, align, positions, unit
 
 Reading = Literal["liked", "recency"]
 Weights = npt.NDArray[np.float64]
@@ -90,7 +90,4 @@ def centred(item_ids: Ids, embeddings: Vectors, rated: Ids) -> Vectors:
         ValueError: a rated film has no text.
     """
     vectors = align(item_ids, embeddings, rated, missing="refuse")
-    apart = vectors - vectors.mean(axis=0)
-    length = np.linalg.norm(apart, axis=1, keepdims=True)
-    unit: Vectors = apart / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit
+    return unit(vectors - vectors.mean(axis=0))

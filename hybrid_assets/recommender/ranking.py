@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hybrid_assets.recommender.fusion import Normalise, identity
-from hybrid_assets.recommender.towers import Vectors
+from hybrid_assets.recommender.towers import Index, Vectors
 
 if TYPE_CHECKING:
     import torch
 
-Index = npt.NDArray[np.int64]
 
 # Scores of one block and branch, 4 MiB in float32: what stays in the cache between product, mask and top k ...
 BLOCK_SCORES = 2**20

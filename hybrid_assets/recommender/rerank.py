@@ -12,8 +12,8 @@ parts of a score stay what they are.
 import numpy as np
 import numpy.typing as npt
 
-from hybrid_assets.recommender.ranking import Index, Ranking
-from hybrid_assets.recommender.towers import Vectors
+from hybrid_assets.recommender.ranking import Ranking
+from hybrid_assets.recommender.towers import Index, Vectors
 
 # What the penalty takes off a score, among its parts.
 RERANK = "rerank"

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.intervals import mean_with_interval
-from hybrid_assets.recommender.metrics import POPULARITY, Index, popularity_strata
+from hybrid_assets.recommender.metrics import POPULARITY, popularity_strata
+from hybrid_assets.recommender.towers import Index
 
 ACTIVITY = ("few", "middle", "many")
 BY_ACTIVITY, BY_POPULARITY = "user activity", "movie popularity"

@@ -13,9 +13,9 @@ import polars as pl
 
 from hybrid_assets.recommender.fusion import Weights, best_alpha, best_weights, normalisations
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.ranking import Branch, Index, Ranking, rank_each
+from hybrid_assets.recommender.ranking import Branch, Ranking, rank_each
 from hybrid_assets.recommender.tables import fold_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, align, first_appearance, positions
+from hybrid_assets.recommender.towers import Ids, Index, TowerPair, align, first_appearance, positions
 
 # CSR of each user's items: indptr (users + 1,) and item index (rows,).
 ItemsByUser = tuple[Index, Index]

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 Ids = npt.NDArray[np.int64]
+Index = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ def finder(ids: Ids) -> Callable[[Ids], Ids]:
         return np.where(ascending[place] == wanted, order[place], -1)
 
     return find
+
+
+def unit(vectors: Vectors) -> Vectors:
+    """Each vector scaled to unit length, (n, d); one of zeros stays as it is."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = vectors / np.maximum(length, np.finfo(np.float32).tiny)
+    return scaled
 
 
 def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "refuse"]) -> Vectors:

@@ -6,7 +6,6 @@ Belongs here: measures of user profiles against item embeddings. Does not: the m
 from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.fusion import identity
@@ -15,9 +14,7 @@ from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user, items_of, relevant_items
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align, finder
-
-Values = npt.NDArray[np.float64]
+from hybrid_assets.recommender.towers import Ids, TowerPair, Values, Vectors, align, finder
 
 # Negatives of a liked movie: the unrated ones nearest to it in popularity.
 NEGATIVES = 20

@@ -37,7 +37,7 @@ from hybrid_assets.recommender.encoders.tuning import (
     validation_recall,
 )
 from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable
-from hybrid_assets.recommender.ranking import Index
+from hybrid_assets.recommender.towers import Index
 
 # How often a checkpoint is written at least, besides those of the evaluations.
 CHECKPOINT_SECONDS = 60.0

@@ -17,8 +17,7 @@ import numpy as np
 
 from hybrid_assets.recommender.encoders.encoding import encode, load_encoder
 from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable, base_fingerprint, gguf_file
-from hybrid_assets.recommender.ranking import Index
-from hybrid_assets.recommender.towers import Vectors
+from hybrid_assets.recommender.towers import Index, Vectors
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

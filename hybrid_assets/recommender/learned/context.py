@@ -12,9 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.systems import Candidates
-from hybrid_assets.recommender.towers import Ids, first_appearance, positions
+from hybrid_assets.recommender.towers import Ids, Index, first_appearance, positions
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -10,9 +10,8 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.learned.features import Aligned, Block, Known, candidate_blocks, content_features
-from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.systems import Candidates
-from hybrid_assets.recommender.towers import positions
+from hybrid_assets.recommender.towers import Index, positions
 
 # How many examples a row stands for: a column of what teaches.
 STANDS_FOR = "stands_for"

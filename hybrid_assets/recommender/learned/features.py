@@ -21,10 +21,9 @@ from hybrid_assets.recommender.learned.context import (
     films_of,
 )
 from hybrid_assets.recommender.profiles import centred
-from hybrid_assets.recommender.ranking import Index
 from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, align
+from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Vectors, align
 
 # Users whose scores of all items are held at a time.
 BLOCK_USERS = 64

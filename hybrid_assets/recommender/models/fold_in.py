@@ -11,13 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, interactions, rating_weights
 from hybrid_assets.recommender.models.sequence_ease import most_rated
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, finder, positions
-
-Values = npt.NDArray[np.float64]
+from hybrid_assets.recommender.towers import Ids, TowerPair, Values, Vectors, finder, positions
 
 # (movies, (n,); their ratings, (n,)) -> the user's vector, (d,). Movies that the model does not know are of no account.
 UserOf: TypeAlias = Callable[[Ids, Ratings], Vectors]

@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Progress
+from hybrid_assets.recommender.towers import Index
 
 if TYPE_CHECKING:
     import torch
     from scipy.sparse import csr_matrix
-
-Index = npt.NDArray[np.int64]
 
 
 def descend(

@@ -6,14 +6,10 @@ Belongs here: that closed form. Does not: EASE without an order (ease.py), model
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
 from hybrid_assets.recommender.models.ease import LARGEST_SIDE, columns_of_b
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, rating_weights
-from hybrid_assets.recommender.models.sequences import Index
-from hybrid_assets.recommender.towers import Ids, TowerPair, Vectors, first_appearance, positions
-
-Values = npt.NDArray[np.float64]
+from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Values, Vectors, first_appearance, positions
 
 
 def sequence_ease(

@@ -11,15 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hybrid_assets.recommender.models.interactions import Progress, Ratings, check_ratings
-from hybrid_assets.recommender.towers import Ids, Vectors, first_appearance, positions
+from hybrid_assets.recommender.towers import Ids, Index, Vectors, first_appearance, positions
 
 if TYPE_CHECKING:
     import torch
-
-Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
