@@ -179,6 +179,23 @@ def test_a_run_started_again_from_a_killed_one_is_not_judged_by_its_process(runs
     assert runs.instance.get_run_by_id(again.run_id).status == dg.DagsterRunStatus.NOT_STARTED
 
 
+def test_a_later_process_with_the_number_of_a_killed_one_does_not_keep_its_run(runs, monkeypatch):
+    run_id = str(uuid.uuid4())
+    runs.instance.create_run_for_job(job_of_nothing(), run_id=run_id, tags={PROCESS_TAG: f"{run_id}:{os.getpid()}"})
+    assert end_abandoned_runs(runs.instance) == []
+    monkeypatch.setattr(abandoned.psutil.Process, "create_time", lambda process: time.time() + 60)
+    assert end_abandoned_runs(runs.instance) == [run_id]
+
+
+def test_a_run_whose_process_is_dead_and_not_yet_reaped_is_ended(runs):
+    run_id = str(uuid.uuid4())
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
+    runs.instance.create_run_for_job(job_of_nothing(), run_id=run_id, tags={PROCESS_TAG: f"{run_id}:{dead.pid}"})
+    assert end_abandoned_runs(runs.instance) == [run_id]
+    dead.wait()
+
+
 def test_a_run_that_has_just_left_a_long_queue_is_given_its_time_too(runs, monkeypatch):
     run = runs.instance.create_run_for_job(job_of_nothing())
     [record] = runs.instance.get_run_records(dg.RunsFilter(run_ids=[run.run_id]))
