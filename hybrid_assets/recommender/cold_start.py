@@ -24,7 +24,7 @@ from hybrid_assets.recommender.ranking import Branch, rank
 from hybrid_assets.recommender.split import draws_of
 from hybrid_assets.recommender.systems import Candidates, candidates, relevant_items
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Values, Vectors, align, positions
+from hybrid_assets.recommender.towers import Csr, Ids, Index, TowerPair, Values, Vectors, align, positions
 
 # Movies that a cold one borrows its vector from: as many as a stacker looks at for "what is most like this".
 NEIGHBOURS = 3
@@ -225,5 +225,5 @@ def with_intervals(
     return found
 
 
-def _judged(lists: Index, relevant: tuple[Index, Index]) -> dict[str, Values]:
+def _judged(lists: Index, relevant: Csr) -> dict[str, Values]:
     return {"ndcg": ndcg(lists, relevant), "recall": recall(lists, relevant)}

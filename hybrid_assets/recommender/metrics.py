@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.towers import Index, Values, Vectors
+from hybrid_assets.recommender.towers import Csr, Index, Values, Vectors
 
 Hits = npt.NDArray[np.bool_]
-Csr = tuple[Index, Index]
 
 # Share of the train items, most rated first, that popularity bias counts as popular.
 POPULAR_SHARE = 0.1

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_assets.recommender.fusion import Normalise, identity
-from hybrid_assets.recommender.towers import Index, Vectors
+from hybrid_assets.recommender.towers import Csr, Index, Vectors
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +66,7 @@ class Ranking:
 
 def rank(
     branches: Sequence[Branch],
-    seen: tuple[Index, Index],
+    seen: Csr,
     k: int,
     *,
     block_users: int | None = None,
@@ -110,9 +110,7 @@ def rank(
     return Ranking(listed, fused, own, parts)
 
 
-def rank_each(
-    branches: Sequence[Branch], seen: tuple[Index, Index], k: int
-) -> Callable[[Sequence[Sequence[float]]], Index]:
+def rank_each(branches: Sequence[Branch], seen: Csr, k: int) -> Callable[[Sequence[Sequence[float]]], Index]:
     """The lists of `rank` under any weightings in place of the branches' own; scores are computed once if they fit.
 
     Args:
@@ -157,7 +155,7 @@ def rank_each(
 
 
 def _blocks(
-    branches: Sequence[Branch], seen: tuple[Index, Index], block_users: int | None
+    branches: Sequence[Branch], seen: Csr, block_users: int | None
 ) -> "Iterator[tuple[slice, tuple[torch.Tensor, torch.Tensor], list[torch.Tensor], list[torch.Tensor]]]":
     """For each block of users: which, row and column of what they rated, each branch's scores and normalised scores.
 
@@ -230,7 +228,7 @@ def _top(scores: "torch.Tensor", k: int) -> "tuple[torch.Tensor, torch.Tensor]":
     return best.gather(1, by_score), place.gather(1, by_score)
 
 
-def _shape(branches: Sequence[Branch], seen: tuple[Index, Index], k: int) -> tuple[int, int]:
+def _shape(branches: Sequence[Branch], seen: Csr, k: int) -> tuple[int, int]:
     if not branches:
         raise ValueError("a ranking needs at least one branch")
     if k < 1:

@@ -15,10 +15,7 @@ from hybrid_assets.recommender.fusion import Weights, best_alpha, best_weights, 
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Branch, Ranking, rank_each
 from hybrid_assets.recommender.tables import fold_of
-from hybrid_assets.recommender.towers import Ids, Index, TowerPair, align, first_appearance, positions
-
-# CSR of each user's items: indptr (users + 1,) and item index (rows,).
-ItemsByUser = tuple[Index, Index]
+from hybrid_assets.recommender.towers import Csr, Ids, Index, TowerPair, align, first_appearance, positions
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Candidates:
 
     user_ids: Ids
     item_ids: Ids
-    seen: ItemsByUser
+    seen: Csr
 
     @property
     def item_counts(self) -> Index:
@@ -41,7 +38,7 @@ class Candidates:
         return np.bincount(self.seen[1], minlength=len(self.item_ids))
 
 
-def items_by_user(ratings: pl.DataFrame, user_ids: Ids, item_ids: Ids) -> ItemsByUser:
+def items_by_user(ratings: pl.DataFrame, user_ids: Ids, item_ids: Ids) -> Csr:
     """The movies of each user, in the order of the rows, which may hold other users and movies too: they are left out.
 
     Args:
@@ -58,7 +55,7 @@ def items_by_user(ratings: pl.DataFrame, user_ids: Ids, item_ids: Ids) -> ItemsB
     return indptr, items[np.argsort(users, kind="stable")]
 
 
-def items_of(rows: ItemsByUser, users: Index) -> ItemsByUser:
+def items_of(rows: Csr, users: Index) -> Csr:
     """The rows of some users, in their order."""
     indptr, items = rows
     counts = np.diff(indptr)[users]
@@ -72,7 +69,7 @@ def candidates(train: pl.DataFrame) -> Candidates:
     return Candidates(user_ids, item_ids, items_by_user(train, user_ids, item_ids))
 
 
-def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -> tuple[Index, ItemsByUser]:
+def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -> tuple[Index, Csr]:
     """Who is evaluated and on what: held-out ratings of at least `threshold` of movies that can be recommended.
 
     Returns:
@@ -83,7 +80,7 @@ def relevant_items(held_out: pl.DataFrame, pool: Candidates, threshold: float) -
     return evaluated, items_of(liked, evaluated)
 
 
-def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, Index, ItemsByUser]:
+def validation_task(train: pl.DataFrame, threshold: float) -> tuple[Candidates, Index, Csr]:
     """What is chosen on: the candidates of train without its validation part, and `relevant_items` of that part.
 
     Raises:

@@ -15,6 +15,8 @@ Ids = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
+# The items of each user: indptr, (users + 1,), and item index, (rows,).
+Csr = tuple[Index, Index]
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,8 @@ def train(
             trainer.train(resume_from_checkpoint=str(last) if last else False)
             # where bfloat16 pays, training has put its lower precision around every later pass of the encoder, too
             trainer.accelerator.unwrap_model(encoder, keep_fp32_wrapper=False)
-    except (
-        UnpicklingError
-    ) as error:  # torch takes numbers and tensors only, and its advice is to run what else is there
+    except UnpicklingError as error:
+        # torch takes numbers and tensors only, and its advice is to run what else is there
         raise EncoderUnavailable(
             f"{last}: holds more than the numbers of a checkpoint, which is not loaded, because loading it can run "
             "code; delete that folder and run again"

@@ -23,7 +23,7 @@ from hybrid_assets.recommender.learned.context import (
 from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Vectors, align
+from hybrid_assets.recommender.towers import Csr, Ids, Index, TowerPair, Vectors, align
 
 # Users whose scores of all items are held at a time.
 BLOCK_USERS = 64
@@ -222,7 +222,7 @@ def _standardised(scores: Vectors, rated: npt.NDArray[np.bool_]) -> Vectors:
     return standard
 
 
-def _closest(vectors: Vectors, liked: tuple[Index, Index], users: Index, items: Index) -> npt.NDArray[np.float64]:
+def _closest(vectors: Vectors, liked: Csr, users: Index, items: Index) -> npt.NDArray[np.float64]:
     indptr, films = liked
     result = np.full(len(users), np.nan)
     starts = np.flatnonzero(np.diff(users, prepend=-1))
