@@ -3,8 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from test_models import two_tastes
-from test_stacking import tastes
+from planted_ratings import tastes, two_tastes
 
 from hybrid_assets.recommender.cold_start import (
     cold_candidates,

@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import polars as pl
 import pytest
-from test_models import MODELS, two_tastes
+from every_model import MODELS
+from planted_ratings import two_tastes
 
 from hybrid_assets.recommender.models.fold_in import Fitted, fold_in
 from hybrid_assets.recommender.newcomers import Arrivals, arrive, newcomer_system, reordered

@@ -253,7 +253,7 @@ def _keep_gradients_right(encoder: "SentenceTransformer") -> None:
 
     It happens at the first evaluation and makes every later gradient wrong: measured, a cosine of 0.1 to 0.6 to those
     of dense weights, and 1.0 without it (bitsandbytes' issue 2078 is related).
-    tests/recommender/test_tuning.py compares gradients.
+    tests/recommender/encoders/test_tuning.py compares gradients.
     """
     from bitsandbytes.nn.modules import Linear4bit
 

@@ -3,8 +3,9 @@
 import numpy as np
 import polars as pl
 import pytest
+from planted_fusion import drawn, known, texts
+from planted_ratings import tastes
 from sklearn.linear_model import LogisticRegression
-from test_stacking import drawn, known, tastes, texts
 
 from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.learned.features import aligned

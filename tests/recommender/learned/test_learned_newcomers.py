@@ -2,7 +2,8 @@
 
 import numpy as np
 import polars as pl
-from test_stacking import SMALL, tastes, years
+from planted_fusion import SMALL, TEXTS, fitted
+from planted_ratings import tastes, years
 
 from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.examples import cross_folds, examples, with_contents
@@ -16,23 +17,10 @@ from hybrid_assets.recommender.learned.learned_newcomers import (
 from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
 from hybrid_assets.recommender.learned.stacking import stacked_fusion, train_ranker
 from hybrid_assets.recommender.metrics import ndcg
-from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
-from hybrid_assets.recommender.models.popularity import most_popular
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.systems import candidates, relevant_items
-from hybrid_assets.recommender.towers import TowerPair
 
-EASE = {"threshold": 4.0, "regularisation": 5.0, "liked_only": False, "power": 2.0}
-TEXTS = {"text": (np.arange(60), np.eye(3, dtype=np.float32)[np.arange(60) % 3])}
 NAMES = feature_names(["ease", "popular"], ["text"])
-
-
-def fitted(ratings: pl.DataFrame) -> dict[str, tuple[UserOf, TowerPair]]:
-    columns = tuple(ratings[name].to_numpy() for name in ("user_id", "movie_id", "rating"))
-    pairs = {"ease": ease(*columns, **EASE), "popular": most_popular(*columns, threshold=4.0)}
-    algorithms = {"ease": "ease", "popular": "most_popular"}
-    return {name: (fold_in(algorithms[name], Fitted(pair, *columns), **EASE), pair) for name, pair in pairs.items()}
 
 
 def of_users(ratings: pl.DataFrame) -> LearnedFusion:

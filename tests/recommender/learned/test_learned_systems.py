@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from test_learned_newcomers import TEXTS, fitted
-from test_stacking import SMALL, tastes, years
+from planted_fusion import SMALL, TEXTS, fitted
+from planted_ratings import tastes, years
 
 from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.examples import cross_folds

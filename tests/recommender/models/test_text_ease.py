@@ -3,7 +3,7 @@ test_models.py."""
 
 import numpy as np
 import pytest
-from test_models import two_tastes
+from planted_ratings import two_tastes
 
 from hybrid_assets.recommender.models.sequence_ease import sequence_ease
 from hybrid_assets.recommender.models.text_ease import text_ease

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-from test_models import two_tastes
+from planted_ratings import two_tastes
 
 from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
 from hybrid_assets.recommender.models import algorithms

@@ -4,7 +4,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_models import MODELS, descent, two_tastes
+from every_model import MODELS, descent
+from planted_ratings import two_tastes
 
 from hybrid_assets.recommender.models.algorithms import ALGORITHMS
 from hybrid_assets.recommender.models.als import implicit_als

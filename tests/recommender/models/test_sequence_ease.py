@@ -1,7 +1,7 @@
 """EASE over the order of ratings: what order changes, by hand and against EASE; its contract is in test_models.py."""
 
 import numpy as np
-from test_models import two_tastes
+from planted_ratings import two_tastes
 
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.models.sequence_ease import most_rated, sequence_ease
