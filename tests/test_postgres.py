@@ -19,7 +19,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import yaml
-from test_cli import Shell
+from shell import Shell
 
 from hybrid_assets.orchestration.running import run_in_process
 

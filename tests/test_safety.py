@@ -22,7 +22,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_cli import CATALOG, Shell
+from shell import CATALOG, Shell
 from tiny_qwen import write_tiny_qwen
 
 from hybrid_assets.catalog import CatalogError, load_catalog

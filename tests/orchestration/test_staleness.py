@@ -5,7 +5,7 @@ from dataclasses import replace
 import dagster as dg
 import polars as pl
 import pytest
-from test_incremental import World
+from small_world import World
 
 from hybrid_assets.orchestration.incremental import Computed, incremental_asset
 from hybrid_assets.orchestration.staleness import NOT_HERE_YET, Verdict, due, judge, outdated, recipes_of
