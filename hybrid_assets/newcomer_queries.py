@@ -33,7 +33,7 @@ from hybrid_assets.queries import (
     table,
     titles_of,
 )
-from hybrid_assets.recommender.learned.context import film_years, films_of
+from hybrid_assets.recommender.learned.context import film_facts, films_of
 from hybrid_assets.recommender.learned.learned_systems import learned_system
 from hybrid_assets.recommender.models.algorithms import fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS
@@ -116,7 +116,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
     }
     if settings.is_learned:
         learned = table(store, learned_asset(system, settings)).collect()
-        films = films_of(train, film_years(table(store, "movies").collect()), threshold)
+        films = films_of(train, film_facts(table(store, "movies").collect()), threshold)
         loaded = learned_system(
             learned_spec(settings, threshold),
             learned,

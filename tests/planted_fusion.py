@@ -5,7 +5,7 @@ Belongs here: how a test calls the fusion's parts. Does not: what has to hold of
 
 import numpy as np
 import polars as pl
-from planted_ratings import years
+from planted_ratings import facts
 
 from hybrid_assets.recommender.learned.examples import cross_folds, examples, with_contents
 from hybrid_assets.recommender.learned.features import (
@@ -46,7 +46,7 @@ def noise(ratings: pl.DataFrame) -> TowerPair:
 
 
 def known(ratings: pl.DataFrame, contents: dict[str, TowerPair] | None = None) -> Known:
-    return known_from(ratings, {"ease": model(ratings), "noise": noise(ratings)}, years(ratings), 4.0, contents)
+    return known_from(ratings, {"ease": model(ratings), "noise": noise(ratings)}, facts(ratings), 4.0, contents)
 
 
 def texts(ratings: pl.DataFrame) -> dict[str, TowerPair]:

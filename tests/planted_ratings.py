@@ -24,6 +24,7 @@ def tastes(users: int = 60, items: int = 60) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=["user_id", "movie_id", "rating", "timestamp"], orient="row")
 
 
-def years(ratings: pl.DataFrame) -> pl.DataFrame:
+def facts(ratings: pl.DataFrame) -> pl.DataFrame:
+    """Years and genres of the rated movies, which tell nothing of what `tastes` plants."""
     ids = ratings["movie_id"].unique().sort()
-    return pl.DataFrame({"movie_id": ids, "year": 1990.0 + ids % 20})
+    return pl.DataFrame({"movie_id": ids, "year": 1990.0 + ids % 20, "genres": [f"{i % 5}|{i % 7}" for i in ids]})

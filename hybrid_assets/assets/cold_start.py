@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from hybrid_assets.assets.scores import stored_weights
-from hybrid_assets.assets.stackers import READS_YEARS
+from hybrid_assets.assets.stackers import READS_FACTS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -23,7 +23,7 @@ from hybrid_assets.recommender.cold_start import (
     with_intervals,
 )
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.learned.context import Films, film_years, films_of
+from hybrid_assets.recommender.learned.context import Films, film_facts, films_of
 from hybrid_assets.recommender.learned.learned_systems import learn_for_newcomers, learned_system, with_texts
 from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
 from hybrid_assets.recommender.models.fold_in import CannotFoldIn
@@ -82,14 +82,14 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     # what fuses the branches: weights that validation chose stand beside the lists, learned ones are learned anew
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if system.weighs_branches}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
-    reads_years = any(system.is_learned for system in systems.values())
+    reads_facts = any(system.is_learned for system in systems.values())
     used = {"numpy", "scipy", "torch"} | libraries_of(model.algorithm for model in models.values())
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version=f"5.{code_of(model.algorithm for model in models.values())}",
+        version=f"6.{code_of(model.algorithm for model in models.values())}",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},
@@ -103,10 +103,10 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             "train_ratings": "train_ratings",
             "test_ratings": "test_ratings",
             **{f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in encoders},
-            **({"movies": "movies"} if reads_years else {}),
+            **({"movies": "movies"} if reads_facts else {}),
             **{f"fused_by_{name}": asset for name, asset in fused_by.items()},
         },
-        parts=READS_YEARS,
+        parts=READS_FACTS,
         optional=[
             *(f"embeddings_{encoder}" for encoder in encoders),
             *(f"fused_by_{name}" for name in fused_by),
@@ -164,7 +164,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
             fitted[name] = fit_model(model, split.warm, embedded[read] if read else None)
         held = _HeldOut(catalog, split, fitted, embedded)
-        films = cache(lambda: films_of(split.warm, film_years(here["movies"].collect()), threshold))
+        films = cache(lambda: films_of(split.warm, film_facts(here["movies"].collect()), threshold))
         rows = []
         for name, system in systems.items():
             needed = fused_by.get(name, "") if f"fused_by_{name}" not in here else ""

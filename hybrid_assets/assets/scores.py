@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.stackers import READS_YEARS, embeddings_of, learned_asset, system_tags
+from hybrid_assets.assets.stackers import READS_FACTS, embeddings_of, learned_asset, system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
-from hybrid_assets.recommender.learned.context import CONTEXT, film_years
+from hybrid_assets.recommender.learned.context import CONTEXT, film_facts
 from hybrid_assets.recommender.learned.features import known_from
 from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
 from hybrid_assets.recommender.learned.learned_systems import content_towers, learned_fusion
@@ -59,14 +59,14 @@ def _score_asset(name: str, system: SystemSettings, catalog: Catalog) -> dg.Asse
     @incremental_asset(
         key=f"scores/{name}",
         group="scores",
-        version={"stacked": "6", "gated": "4"}.get(system.fusion, "2"),
+        version={"stacked": "7", "gated": "4"}.get(system.fusion, "2"),
         settings=[
             system.model_dump(exclude={"published"}),
             [evaluation.k, evaluation.relevance_threshold, evaluation.list_length],
         ],
         libraries=["numpy", *(["lightgbm"] * (system.fusion == "stacked"))] if system.is_learned else ["torch"],
         inputs=inputs,
-        parts=READS_YEARS,
+        parts=READS_FACTS,
         kinds=frozenset({"lightgbm" if system.fusion == "stacked" else "pytorch"}),
         tags=system_tags(name, system),
         description=(
@@ -191,7 +191,7 @@ def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tabl
     known = known_from(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
-        film_years(tables["movies"].collect()),
+        film_facts(tables["movies"].collect()),
         threshold,
         content_towers(train, embeddings_of(system, tables), threshold),
     )

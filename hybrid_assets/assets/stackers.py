@@ -11,7 +11,7 @@ import polars as pl
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.learned.context import film_years
+from hybrid_assets.recommender.learned.context import film_facts
 from hybrid_assets.recommender.learned.features import feature_names
 from hybrid_assets.recommender.learned.learned_systems import learn, taught_candidates, with_texts
 from hybrid_assets.recommender.learned.stacking import importances
@@ -23,8 +23,8 @@ from hybrid_assets.specs import code_of, learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
 # What of the movies a learned fusion depends on.
-READS_YEARS: dict[str, Callable[[pl.LazyFrame], str]] = {
-    "movies": lambda movies: content_hash(film_years(movies.collect()))
+READS_FACTS: dict[str, Callable[[pl.LazyFrame], str]] = {
+    "movies": lambda movies: content_hash(film_facts(movies.collect()))
 }
 WHO = "for whom: users of the data, or newcomers, who bring few ratings"
 TREES = (
@@ -70,7 +70,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
-        version=f"5.{code_of(model.algorithm for model in models.values())}",
+        version=f"6.{code_of(model.algorithm for model in models.values())}",
         settings=[
             stacker.of_candidates,
             {model: of_account(catalog.models[model]) for model in models},
@@ -78,7 +78,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         ],
         libraries=sorted({"numpy"} | libraries_of(model.algorithm for model in models.values())),
         inputs=["train_ratings", "movies"],
-        parts=READS_YEARS,
+        parts=READS_FACTS,
         description=(
             f"What stackers and gates over {', '.join(models)} learn from, but for texts. Train is dealt into "
             f"{stacker.folds} folds; for each, the models are fitted on the others and rank candidates, which the "
@@ -100,8 +100,8 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         },
     )
     def stacker_candidates(step: Step, train_ratings: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
-        train, years = train_ratings.collect(), film_years(movies.collect())
-        table = taught_candidates(learned_spec(system, threshold), models, train, years, step.say)
+        train, facts = train_ratings.collect(), film_facts(movies.collect())
+        table = taught_candidates(learned_spec(system, threshold), models, train, facts, step.say)
         return Computed(table, {"candidates": table.height, "hits": int(table["hit"].sum())})
 
     return stacker_candidates

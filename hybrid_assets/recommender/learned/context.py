@@ -1,4 +1,4 @@
-"""What a learned fusion knows of a candidate beside its branches: counts, means, years and times of film and user.
+"""What a learned fusion knows of a candidate beside its branches: counts, means, years, genres and times of both.
 
 Belongs here: these numbers, from ratings. Does not: candidates and the branches' scores (features.py),
 learning from them.
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from hybrid_assets.recommender.genres import genre_shares
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, Index, first_appearance, positions
 
@@ -27,6 +28,11 @@ CONTEXT = "context"
 YEAR_SECONDS = 365.25 * 86400
 # Ratings that pull a film's mean to the mean of all.
 PRIOR_RATINGS = 5.0
+# Made near each other: at most so many years apart.
+NEAR_YEARS = (1, 4)
+# Liked ratings that pull what a user likes of a genre to what everybody rates of it, and ratings that pull what a genre
+# is to a user to the mean of that user.
+PRIOR_LIKES, PRIOR_OF_GENRE = 5.0, 3.0
 # Films that many users rated one soon after the other: how fast that fades with the films between, where it ends, and
 # the powers of a film's number of ratings that it is divided by, of the film rated and of the candidate.
 SEQUENCE_DECAY = 5.0
@@ -36,7 +42,8 @@ SEQUENCE_POWERS = (0.7, 0.3)
 _FILM = ("ratings", "likes", "mean", "residual", "spread", "year")
 _USER = ("user_ratings", "user_liked", "user_mean", "user_spread", "user_days", "user_year", "user_popularity")
 _PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after", "in_sequence")
-CONTEXT_FEATURES: Sequence[str] = tuple(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR))
+_KIND = ("made_within_1", "made_within_4", "genre_liked", "genre_lift", "genre_residual")
+CONTEXT_FEATURES: Sequence[str] = tuple(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR, *_KIND))
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Films:
         threshold: a rating of at least this is liked.
         numbers: (films, 6): ratings, likes, mean (drawn to the mean of all), mean of rating less its user's mean (drawn
             to 0), variance, and year, NaN where it is not known.
+        genres: (films, genres) share of each genre, rows summing to 1.
+        genre_ratings: (genres,) share of all ratings that are of films of a genre, above 0.
         first: (films,) time of the first rating.
         times: (n,) film and time of each rating in one number, index * span + (time - origin), ascending.
         span: more than the seconds from the first of all ratings to the last.
@@ -58,6 +67,8 @@ class Films:
     item_ids: Ids
     threshold: float
     numbers: Numbers
+    genres: Numbers
+    genre_ratings: Numbers
     first: Index
     times: Index
     span: int
@@ -65,23 +76,27 @@ class Films:
     sequence: "csr_matrix"
 
 
-def film_years(movies: pl.DataFrame) -> pl.DataFrame:
-    """`movie_id` and `year`, the last bracketed four digits (0 to 9) at the end of `title`; null without.
+def film_facts(movies: pl.DataFrame) -> pl.DataFrame:
+    """`movie_id`, `year` and `genres`: the last bracketed four digits (0 to 9) at the end of `title`, null without.
 
     >>> titles = ["2001 (1968)", "Heat", "فیلم (۲۰۰۱)"]
-    >>> film_years(pl.DataFrame({"movie_id": [1, 2, 3], "title": titles}))["year"].to_list()
+    >>> film_facts(pl.DataFrame({"movie_id": [1, 2, 3], "title": titles, "genres": "Drama"}))["year"].to_list()
     [1968.0, None, None]
     """
-    return movies.select("movie_id", pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float64).alias("year"))
+    year = pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float64).alias("year")
+    return movies.select("movie_id", year, "genres")
 
 
-def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Films:
+def films_of(ratings: pl.DataFrame, facts: pl.DataFrame, threshold: float) -> Films:
     """What everybody's ratings tell of the films.
 
     Args:
         ratings: `user_id`, `movie_id`, `rating`, `timestamp`.
-        years: `movie_id`, `year`; null where it is not known.
+        facts: `film_facts` of all films.
         threshold: a rating of at least this is liked.
+
+    Raises:
+        ValueError: a rated film is not among the facts.
     """
     stars = pl.col("rating").cast(pl.Float64)
     item_ids = first_appearance(ratings["movie_id"].to_numpy())
@@ -106,8 +121,9 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
             how="left",
             maintain_order="left",
         )
-        .join(years, on="movie_id", how="left", maintain_order="left")
+        .join(facts.select("movie_id", "year"), on="movie_id", how="left", maintain_order="left")
     )
+    genres, counts = genre_shares(facts, item_ids), of_films["ratings"].to_numpy()
     times = rated["timestamp"].to_numpy().astype(np.int64)
     origin, span = int(times.min()), int(times.max() - times.min()) + 2
     owners = rated["user_id"].to_numpy()
@@ -117,6 +133,8 @@ def films_of(ratings: pl.DataFrame, years: pl.DataFrame, threshold: float) -> Fi
         item_ids,
         threshold,
         of_films.select(_FILM).to_numpy().astype(np.float64),
+        genres,
+        counts @ (genres > 0) / counts.sum(),
         of_films["first"].to_numpy().astype(np.int64),
         np.sort(items * span + (times - origin)),
         span,
@@ -133,7 +151,8 @@ def context_features(
     How often, how well and how differently the film is rated, and its year; how much, how well and for how long the
     user rated, how old and how popular films; how often the film was rated around the user's time, how old it was then,
     and how long after the user's last rating it was first rated; how close in the order of their ratings others rated
-    it to the user's films.
+    it to the user's films; which share of these was made in years near its own, and what its genres are to the user
+    (`_of_genres`).
 
     Args:
         films: of everybody's ratings.
@@ -180,8 +199,16 @@ def context_features(
     numbers = own.select(_USER).to_numpy().astype(np.float64)
     first, last = (own[name].to_numpy().astype(np.int64) for name in ("first", "last"))
     median = own["median"].to_numpy().astype(np.float64)
-    rows = positions(pool.user_ids, ratings["user_id"].to_numpy())[here]
-    rated = csr_matrix((np.ones(len(rows)), (rows, place[here])), shape=(len(pool.user_ids), len(films.item_ids)))
+    rows, place = positions(pool.user_ids, ratings["user_id"].to_numpy())[here], place[here]
+
+    def by_user_and_film(values: Numbers) -> "csr_matrix":
+        return csr_matrix((values, (rows, place)), shape=(len(pool.user_ids), len(films.item_ids)))
+
+    rated = by_user_and_film(np.ones(len(rows)))
+    told = ratings.select(stars - stars.mean().over("user_id"), liked=pl.col("rating") >= films.threshold)
+    liked, residual = (by_user_and_film(told[name].to_numpy()[here].astype(np.float64)) for name in ("liked", "rating"))
+    to_genres = _of_genres(films, rated, liked, residual)
+    made_near = _made_near(rated, films.numbers[:, _FILM.index("year")])
     half = int(YEAR_SECONDS / 2)
 
     def features(users: Index, items: Index) -> dict[str, Feature]:
@@ -196,6 +223,8 @@ def context_features(
             1970 + median[users] / YEAR_SECONDS - born,
             (films.first[items] - end) / YEAR_SECONDS,
             (rated[listed] @ films.sequence).toarray()[row, items],
+            *(made_near(users, born, apart) for apart in NEAR_YEARS),
+            *((films.genres[items] * of_user[users]).sum(axis=1) for of_user in to_genres),
         ]
         columns = (*films.numbers[items].T, *numbers[users].T, *pair)
         return {name: column.astype(np.float32) for name, column in zip(CONTEXT_FEATURES, columns, strict=True)}
@@ -207,6 +236,55 @@ def _rated_between(films: Films, items: Index, low: Index, high: Index) -> Index
     """How many ratings each film has from `low` to `high`."""
     first, last = (items * films.span + (times - films.origin).clip(0, films.span - 1) for times in (low, high + 1))
     return np.asarray(np.searchsorted(films.times, last) - np.searchsorted(films.times, first))
+
+
+def _made_near(rated: "csr_matrix", born: Numbers) -> Callable[[Index, Numbers, int], Numbers]:
+    """Which share of a user's films was made at most so many years from a year.
+
+    Args:
+        rated: (users, films) 1 where a user rated a film.
+        born: (films,) year of each, NaN where it is not known.
+
+    Returns:
+        (rows,) user index, (rows,) year, years apart -> (rows,); NaN where the year is not known.
+    """
+    rows, place = rated.nonzero()
+    known = np.isfinite(born[place])
+    span = 10**4  # a year has four digits
+    made = np.sort(rows[known] * span + born[place[known]].astype(np.int64))
+    counts = np.maximum(np.diff(rated.indptr), 1)
+
+    def share(users: Index, years: Numbers, apart: int) -> Numbers:
+        year = np.nan_to_num(years).astype(np.int64)
+        low, high = (users * span + (year + side).clip(0, span - 1) for side in (-apart, apart))
+        near = np.searchsorted(made, high, side="right") - np.searchsorted(made, low)
+        return np.where(np.isfinite(years), near / counts[users], np.nan)
+
+    return share
+
+
+def _of_genres(films: Films, rated: "csr_matrix", liked: "csr_matrix", residual: "csr_matrix") -> tuple[Numbers, ...]:
+    """What a genre is to a user, three times (users, genres); of a film the mean over its genres is told.
+
+    `genre_liked`: share of the user's liked films that are of it; NaN where nothing is liked. `genre_lift`: logarithm
+    of that share, drawn to the genre's share of all ratings, over the latter. `genre_residual`: mean rating of its
+    films less the user's mean, drawn to 0.
+
+    Args:
+        films: of everybody's ratings.
+        rated: (users, films) 1 where a user rated a film.
+        liked: 1 where the user liked it.
+        residual: rating less the user's mean.
+    """
+    of_genre = films.genres > 0
+    count, likes = rated @ of_genre, liked @ of_genre
+    all_likes = np.asarray(liked.sum(axis=1))
+    drawn = (likes + PRIOR_LIKES * films.genre_ratings) / (all_likes + PRIOR_LIKES)
+    return (
+        likes / np.where(all_likes > 0, all_likes, np.nan),
+        np.log(drawn / films.genre_ratings),
+        residual @ of_genre / (count + PRIOR_OF_GENRE),
+    )
 
 
 def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "csr_matrix":

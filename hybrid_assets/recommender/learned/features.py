@@ -57,7 +57,7 @@ class Known:
 def known_from(
     ratings: pl.DataFrame,
     models: Mapping[str, TowerPair],
-    years: pl.DataFrame,
+    facts: pl.DataFrame,
     threshold: float,
     contents: Mapping[str, TowerPair] | None = None,
 ) -> Known:
@@ -66,11 +66,11 @@ def known_from(
     Args:
         ratings: `user_id`, `movie_id`, `rating`, `timestamp`.
         models: collaborative branches by name, fitted on these ratings and no others.
-        years: `movie_id`, `year`; null where it is not known.
+        facts: `film_facts` of all films.
         threshold: a rating of at least this is liked.
         contents: content branches by name (`centred_content`).
     """
-    pool, films = candidates(ratings), films_of(ratings, years, threshold)
+    pool, films = candidates(ratings), films_of(ratings, facts, threshold)
     return Known(ratings, pool, films, aligned(models, pool), aligned(contents or {}, pool))
 
 

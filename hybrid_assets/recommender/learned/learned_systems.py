@@ -76,7 +76,7 @@ def taught_candidates(
     spec: LearnedSpec,
     models: Mapping[str, ModelSpec],
     train: pl.DataFrame,
-    years: pl.DataFrame,
+    facts: pl.DataFrame,
     say: Callable[[str], None],
 ) -> pl.DataFrame:
     """The candidates that teach a fusion, with what models and context tell of them.
@@ -89,7 +89,7 @@ def taught_candidates(
         spec: how it is learned.
         models: the collaborative branches.
         train: train ratings.
-        years: `movie_id`, `year`.
+        facts: `film_facts` of all films.
         say: told how far it is.
 
     Returns:
@@ -109,7 +109,7 @@ def taught_candidates(
         rest = train.filter(pl.Series(fold != held_out))
         fitted = {name: fit_model(model, rest) for name, model in models.items()}
         taught = examples(
-            known_from(rest, fitted, years, threshold), train.filter(pl.Series(fold == held_out)), spec.candidates
+            known_from(rest, fitted, facts, threshold), train.filter(pl.Series(fold == held_out)), spec.candidates
         )
         tables.append(some_of(taught, held_out))
     left_out = _left_out(spec, train)
@@ -118,7 +118,7 @@ def taught_candidates(
         say(f"new people: fitting {names} on the ratings of the others")
         fitted = {name: fit_model(model, rest) for name, model in models.items()}
         folds_in = fold_in_models(models, fitted, rest)
-        films = films_of(rest, years, threshold)
+        films = films_of(rest, facts, threshold)
         for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
             taught = newcomer_examples(folds_in, films, left_out, ratings, spec.candidates)
             tables.append(some_of(taught, place))

@@ -4,14 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 from planted_fusion import noise
-from planted_ratings import years
+from planted_ratings import facts
 
 from hybrid_assets.recommender.learned.context import (
     CONTEXT,
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
     context_features,
-    film_years,
+    film_facts,
     films_of,
     in_sequence,
 )
@@ -40,8 +40,19 @@ def test_the_context_of_a_candidate_by_hand():
         schema=["user_id", "movie_id", "rating", "timestamp"],
         orient="row",
     )
-    ids = pl.DataFrame({"movie_id": [10, 11, 20], "year": [2000.0, 1990.0, 2010.0]})
-    (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, ids, 4.0), 10, lambda block: block)
+    told = pl.DataFrame(
+        [
+            (10, 2009.0, "A|B"),
+            (11, 2006.0, "A"),
+            (12, None, "C"),
+            (20, 2010.0, "B|C"),
+            (30, None, ""),
+            (31, None, None),
+        ],
+        schema=["movie_id", "year", "genres"],
+        orient="row",
+    )
+    (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, told, 4.0), 10, lambda block: block)
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
     assert list(block.features) == feature_names(["m"], [])
@@ -59,7 +70,7 @@ def test_the_context_of_a_candidate_by_hand():
         "user_mean": 4,
         "user_spread": (2 / 3) ** 0.5,
         "user_days": 10,
-        "user_year": 1995,  # that of film 12 is not known
+        "user_year": 2007.5,  # that of film 12 is not known
         "user_popularity": (np.log(3) + np.log(3) + np.log(2)) / 3,
         "near_half_year": 2,
         "near_two_years": 4,
@@ -69,6 +80,14 @@ def test_the_context_of_a_candidate_by_hand():
         "first_after": -2010 / 365.25,
         # user 2 rated it right after film 10, user 3 three before film 11; these have 2 ratings, it has 5, and 5 each
         "in_sequence": (np.exp(-1 / 5) + np.exp(-3 / 5)) / (7**0.7 * 10**0.3),
+        "made_within_1": 1 / 3,
+        "made_within_4": 2 / 3,
+        # user 1 likes film 10, of A and B, and film 12, of C
+        "genre_liked": 1 / 2,
+        # of all 12 ratings 7 are of films of B and 6 of films of C
+        "genre_lift": (np.log((1 + 5 * 7 / 12) / 7 / (7 / 12)) + np.log((1 + 5 * 6 / 12) / 7 / (6 / 12))) / 2,
+        # a star more than user 1 gives on average to the film of B, as many to that of C
+        "genre_residual": (1 / (1 + 3) + 0) / 2,
     }
     assert found == pytest.approx({f"{CONTEXT}.{name}": value for name, value in expected.items()}, rel=1e-5)
 
@@ -86,8 +105,10 @@ def test_films_rated_one_after_the_other_are_near_in_sequence():
 
 
 def test_years_are_read_from_titles():
-    movies = pl.DataFrame({"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None]})
-    assert film_years(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
+    movies = pl.DataFrame(
+        {"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None], "genres": None}
+    )
+    assert film_facts(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
 
 
 def test_who_rated_everything_at_one_time_tells_nothing_of_an_order():
@@ -104,7 +125,7 @@ def test_a_rating_of_the_threshold_is_liked_by_user_and_film():
     ratings = pl.DataFrame(
         {"user_id": [1], "movie_id": [5], "rating": [0.7], "timestamp": [9]}, schema_overrides={"rating": pl.Float32}
     )
-    films = films_of(ratings, years(ratings), 0.7)
+    films = films_of(ratings, facts(ratings), 0.7)
     pool = candidates(ratings)
     found = context_features(films, ratings, pool)(np.array([0]), np.array([0]))
     assert found["context.likes"].tolist() == found["context.user_liked"].tolist() == [1.0]
@@ -114,7 +135,18 @@ def test_a_rating_of_the_same_moment_as_the_users_last_counts_as_before_it():
     rows = [(1, 10, 5.0, 100), (1, 11, 5.0, 900), (2, 20, 4.0, 900), (3, 20, 4.0, 901), (3, 12, 4.0, 5000)]
     ratings = pl.DataFrame(rows, schema=["user_id", "movie_id", "rating", "timestamp"], orient="row")
     (block,) = candidate_blocks(
-        known_from(ratings, {"m": noise(ratings)}, years(ratings), 4.0), 10, lambda block: block
+        known_from(ratings, {"m": noise(ratings)}, facts(ratings), 4.0), 10, lambda block: block
     )
     row = np.flatnonzero((block.users == 0) & (candidates(ratings).item_ids[block.items] == 20)).item()
     assert block.features["context.before"][row] == 1
+
+
+def test_what_a_genre_is_to_somebody_who_likes_nothing_and_of_a_film_without_a_year():
+    ratings = pl.DataFrame({"user_id": [1, 2], "movie_id": [5, 6], "rating": [2.0, 5.0], "timestamp": [9, 9]})
+    told = pl.DataFrame({"movie_id": [5, 6], "year": [None, 2000.0], "genres": ["A", "B"]})
+    features = context_features(films_of(ratings, told, 4.0), ratings, candidates(ratings))
+    found = features(np.array([0, 1]), np.array([1, 0]))
+    assert found["context.genre_liked"].tolist() == pytest.approx([np.nan, 0], nan_ok=True)
+    # A and B have half the ratings each; user 1 likes neither, user 2 film 6, of B
+    assert found["context.genre_lift"].tolist() == pytest.approx([0, np.log(2.5 / 6 / 0.5)])
+    assert found["context.made_within_1"].tolist() == pytest.approx([0, np.nan], nan_ok=True)

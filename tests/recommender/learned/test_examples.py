@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_fusion import known, noise
-from planted_ratings import tastes, years
+from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples
 from hybrid_assets.recommender.learned.features import (
@@ -88,5 +88,5 @@ def test_a_rating_of_the_threshold_is_a_hit_and_something_liked():
     told = content_features(train, pool, aligned(texts, pool), 4.0)(np.array([0]), np.array([2]))
     assert np.isfinite(told["t.closest"]).all(), "user 1 likes movie 10, of 4 stars"
     held_out = pl.DataFrame({"user_id": [1], "movie_id": [30], "rating": [4.0]})
-    known = known_from(train, {"m": noise(train)}, years(train), 4.0)
+    known = known_from(train, {"m": noise(train)}, facts(train), 4.0)
     assert examples(known, held_out, 5).filter(pl.col("hit") == 1)["movie_id"].to_list() == [30]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from planted_fusion import known, texts
-from planted_ratings import tastes, years
+from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.features import (
     aligned,
@@ -26,7 +26,7 @@ def test_candidates_are_the_best_by_score_and_of_equal_ones_the_first(size, leve
     pool = candidates(ratings)
     scores = np.random.default_rng(seed).integers(0, levels, len(pool.item_ids)).astype(np.float32)
     pair = TowerPair(pool.user_ids, np.ones((4, 1), np.float32), pool.item_ids, scores[:, None])
-    (block,) = candidate_blocks(known_from(ratings, {"few": pair}, years(ratings), 4.0), size, lambda block: block)
+    (block,) = candidate_blocks(known_from(ratings, {"few": pair}, facts(ratings), 4.0), size, lambda block: block)
     for user in range(4):
         unrated = np.setdiff1d(np.arange(len(scores)), pool.seen[1][slice(*pool.seen[0][user : user + 2])])
         expected = unrated[np.argsort(-scores[unrated], kind="stable")][:size]
@@ -48,7 +48,7 @@ def test_candidates_are_chosen_by_standardised_scores_and_told_both_by_hand():
         "large": scoring(200, 400, 200, 400, 9000),  # mean 300, deviation 100
         "small": scoring(3, 1, 1, -5, 90),  # mean 0, deviation 3
     }
-    (block,) = candidate_blocks(known_from(ratings, models, years(ratings), 4.0), 2, lambda block: block)
+    (block,) = candidate_blocks(known_from(ratings, models, facts(ratings), 4.0), 2, lambda block: block)
     first = block.users == 0
     assert candidates(ratings).item_ids[block.items[first]].tolist() == [20, 10], "by the sum of scores 20 and 40"
     found = {name: values[first].tolist() for name, values in block.features.items()}

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 from planted_fusion import SMALL, TEXTS, fitted
-from planted_ratings import tastes, years
+from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.examples import cross_folds, examples, with_contents
@@ -27,7 +27,7 @@ def of_users(ratings: pl.DataFrame) -> LearnedFusion:
     fold, parts = cross_folds(ratings, 3, seed=1), []
     for part in range(3):
         rest = ratings.filter(pl.Series(fold != part))
-        known = known_from(rest, {name: pair for name, (_, pair) in fitted(rest).items()}, years(rest), 4.0)
+        known = known_from(rest, {name: pair for name, (_, pair) in fitted(rest).items()}, facts(rest), 4.0)
         taught = examples(known, ratings.filter(pl.Series(fold == part)), 30)
         contents = aligned({"text": centred_content(rest, *TEXTS["text"], 4.0)}, known.pool)
         taught = with_contents(taught, rest, known.pool, contents, 4.0)
@@ -37,7 +37,7 @@ def of_users(ratings: pl.DataFrame) -> LearnedFusion:
 
 def taught_by_newcomers(ratings: pl.DataFrame, known: tuple[int, ...] = (1, 4), seed: int = 0) -> pl.DataFrame:
     left_out = leave_out(ratings, 0.4, seed)
-    models, films = fitted(left_out.warm), films_of(left_out.warm, years(ratings), 4.0)
+    models, films = fitted(left_out.warm), films_of(left_out.warm, facts(ratings), 4.0)
     parts = []
     for place, count in enumerate(known):
         taught = newcomer_examples(models, films, left_out, count, 30)
@@ -47,7 +47,7 @@ def taught_by_newcomers(ratings: pl.DataFrame, known: tuple[int, ...] = (1, 4), 
 
 
 def system(ratings: pl.DataFrame, few: LearnedFusion, many: LearnedFusion, most_few: int = 4, size: int = 30):
-    films = films_of(ratings, years(ratings), 4.0)
+    films = films_of(ratings, facts(ratings), 4.0)
     return learned_newcomer_system(
         fitted(ratings), TEXTS, films, few=few, many=many, most_few=most_few, size=size, explained=5
     )
@@ -58,7 +58,7 @@ def test_a_user_who_comes_anew_with_many_ratings_gets_the_list_of_the_user():
     fusion = of_users(ratings)
     contents = {"text": centred_content(ratings, *TEXTS["text"], 4.0)}
     models = {name: pair for name, (_, pair) in fitted(ratings).items()}
-    expected = learned_ranking(fusion, known_from(ratings, models, years(ratings), 4.0, contents), 30, 5, explained=5)
+    expected = learned_ranking(fusion, known_from(ratings, models, facts(ratings), 4.0, contents), 30, 5, explained=5)
     anew, pool = system(ratings, few=None, many=fusion)(ratings, 5)
     assert pool.user_ids.tolist() == candidates(ratings).user_ids.tolist()
     np.testing.assert_array_equal(anew.items, expected.items)
@@ -168,7 +168,7 @@ def test_those_who_teach_come_at_the_last_moment_that_the_models_know():
 
 def test_what_is_not_to_be_seen_again_is_not_listed_by_a_learned_system():
     train = tastes()
-    films = films_of(train, years(train), 4.0)
+    films = films_of(train, facts(train), 4.0)
     system = learned_newcomer_system(
         fitted(train), TEXTS, films, few=constant(1.0), many=constant(2.0), most_few=4, size=60, explained=0
     )

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from planted_fusion import SMALL, TEXTS, fitted
-from planted_ratings import tastes, years
+from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.examples import cross_folds
@@ -78,7 +78,7 @@ def spec(**changed):
 
 
 def taught_by(train):
-    rows = taught_candidates(spec(), MODEL_SPECS, train, years(train), lambda told: None)
+    rows = taught_candidates(spec(), MODEL_SPECS, train, facts(train), lambda told: None)
     return with_texts(spec(), rows, train, TEXTS)
 
 
@@ -151,7 +151,7 @@ def test_new_people_with_no_more_ratings_than_newcomers_taught_by_are_ranked_by_
     learned = pl.concat(
         [gate(by).select(pl.lit(who).alias("who"), pl.all()) for who, by in ((USERS, "popular"), (NEWCOMERS, "ease"))]
     )
-    films = films_of(train, years(train), 4.0)
+    films = films_of(train, facts(train), 4.0)
     system = learned_system(gated, learned, fitted(train), {}, films, explained=5)
     for ratings, trusted, other in ((1, "ease", "popular"), (4, "ease", "popular"), (5, "popular", "ease")):
         own = train.filter(pl.col("user_id") == 7).head(ratings)

@@ -7,7 +7,7 @@ import polars as pl
 import polars.testing
 import pytest
 from planted_fusion import SMALL, drawn, known, noise, texts, trained
-from planted_ratings import tastes, years
+from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.context import (
     CONTEXT,
@@ -38,7 +38,7 @@ def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
     pool = candidates(train)
     users, relevant = relevant_items(test, pool, 4.0)
     stacked = listed(text, known(train))
-    deaf = known_from(train, {"ease": noise(train), "noise": noise(train)}, years(train), 4.0)
+    deaf = known_from(train, {"ease": noise(train), "noise": noise(train)}, facts(train), 4.0)
     blind = listed(text, deaf, explained=1)
     assert ndcg(stacked.items[users], relevant).mean() > 2 * ndcg(blind.items[users], relevant).mean()
 
