@@ -30,9 +30,8 @@ YEAR_SECONDS = 365.25 * 86400
 PRIOR_RATINGS = 5.0
 # Made near each other: at most so many years apart.
 NEAR_YEARS = (1, 4)
-# Liked ratings that pull what a user likes of a genre to what everybody rates of it, and ratings that pull what a genre
-# is to a user to the mean of that user.
-PRIOR_LIKES, PRIOR_OF_GENRE = 5.0, 3.0
+# Likes that pull the share of a genre among what a user likes to its share among all ratings.
+PRIOR_LIKES = 5.0
 # Films that many users rated one soon after the other: how fast that fades with the films between, where it ends, and
 # the powers of a film's number of ratings that it is divided by, of the film rated and of the candidate.
 SEQUENCE_DECAY = 5.0
@@ -42,7 +41,7 @@ SEQUENCE_POWERS = (0.7, 0.3)
 _FILM = ("ratings", "likes", "mean", "residual", "spread", "year")
 _USER = ("user_ratings", "user_liked", "user_mean", "user_spread", "user_days", "user_year", "user_popularity")
 _PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after", "in_sequence")
-_KIND = ("made_within_1", "made_within_4", "genre_liked", "genre_lift", "genre_residual")
+_KIND = ("made_within_1", "made_within_4", "genre_lift")
 CONTEXT_FEATURES: Sequence[str] = tuple(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR, *_KIND))
 
 
@@ -151,8 +150,8 @@ def context_features(
     How often, how well and how differently the film is rated, and its year; how much, how well and for how long the
     user rated, how old and how popular films; how often the film was rated around the user's time, how old it was then,
     and how long after the user's last rating it was first rated; how close in the order of their ratings others rated
-    it to the user's films; which share of these was made in years near its own, and what its genres are to the user
-    (`_of_genres`).
+    it to the user's films; which share of these was made in years near its own, and how much more than others the
+    user likes its genres.
 
     Args:
         films: of everybody's ratings.
@@ -205,9 +204,8 @@ def context_features(
         return csr_matrix((values, (rows, place)), shape=(len(pool.user_ids), len(films.item_ids)))
 
     rated = by_user_and_film(np.ones(len(rows)))
-    told = ratings.select(stars - stars.mean().over("user_id"), liked=pl.col("rating") >= films.threshold)
-    liked, residual = (by_user_and_film(told[name].to_numpy()[here].astype(np.float64)) for name in ("liked", "rating"))
-    to_genres = _of_genres(films, rated, liked, residual)
+    likes = ratings.select(pl.col("rating") >= films.threshold).to_series().to_numpy()[here]
+    to_genres = _genre_lift(films, by_user_and_film(likes.astype(np.float64)))
     made_near = _made_near(rated, films.numbers[:, _FILM.index("year")])
     half = int(YEAR_SECONDS / 2)
 
@@ -224,7 +222,7 @@ def context_features(
             (films.first[items] - end) / YEAR_SECONDS,
             (rated[listed] @ films.sequence).toarray()[row, items],
             *(made_near(users, born, apart) for apart in NEAR_YEARS),
-            *((films.genres[items] * of_user[users]).sum(axis=1) for of_user in to_genres),
+            (films.genres[items] * to_genres[users]).sum(axis=1),
         ]
         columns = (*films.numbers[items].T, *numbers[users].T, *pair)
         return {name: column.astype(np.float32) for name, column in zip(CONTEXT_FEATURES, columns, strict=True)}
@@ -263,28 +261,19 @@ def _made_near(rated: "csr_matrix", born: Numbers) -> Callable[[Index, Numbers, 
     return share
 
 
-def _of_genres(films: Films, rated: "csr_matrix", liked: "csr_matrix", residual: "csr_matrix") -> tuple[Numbers, ...]:
-    """What a genre is to a user, three times (users, genres); of a film the mean over its genres is told.
+def _genre_lift(films: Films, liked: "csr_matrix") -> Numbers:
+    """How much more than others a user likes a genre: (users, genres); of a film the mean over its genres is told.
 
-    `genre_liked`: share of the user's liked films that are of it; NaN where nothing is liked. `genre_lift`: logarithm
-    of that share, drawn to the genre's share of all ratings, over the latter. `genre_residual`: mean rating of its
-    films less the user's mean, drawn to 0.
+    log(s / p), p the genre's share of all ratings and s its share of the user's likes, drawn to p by PRIOR_LIKES.
 
     Args:
         films: of everybody's ratings.
-        rated: (users, films) 1 where a user rated a film.
-        liked: 1 where the user liked it.
-        residual: rating less the user's mean.
+        liked: (users, films) 1 where a user liked a film.
     """
-    of_genre = films.genres > 0
-    count, likes = rated @ of_genre, liked @ of_genre
-    all_likes = np.asarray(liked.sum(axis=1))
-    drawn = (likes + PRIOR_LIKES * films.genre_ratings) / (all_likes + PRIOR_LIKES)
-    return (
-        likes / np.where(all_likes > 0, all_likes, np.nan),
-        np.log(drawn / films.genre_ratings),
-        residual @ of_genre / (count + PRIOR_OF_GENRE),
-    )
+    likes, all_likes = liked @ (films.genres > 0), np.asarray(liked.sum(axis=1))
+    share = (likes + PRIOR_LIKES * films.genre_ratings) / (all_likes + PRIOR_LIKES)
+    lift: Numbers = np.log(share / films.genre_ratings)
+    return lift
 
 
 def in_sequence(users: Index, items: Index, times: Index, item_count: int) -> "csr_matrix":
