@@ -15,7 +15,7 @@ import torch
 from movielens import ratings_movies_tags
 
 from hybrid_assets.catalog import Catalog, load_catalog
-from hybrid_assets.recommender.learned.context import film_years, films_of
+from hybrid_assets.recommender.learned.context import film_facts, films_of
 from hybrid_assets.recommender.learned.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
@@ -46,9 +46,9 @@ def main() -> None:
     own = train.filter(pl.col("user_id") == train["user_id"][0]).head(KNOWN)
     catalog = load_catalog()
     stacked = catalog.systems["stacked_minilm"]
-    models = _fitted(catalog, ("most_popular", "pmf", *stacked.model_names), train)
     texts = np.random.default_rng(0).normal(size=(len(item_ids), TEXT_DIMENSIONS)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+    models = _fitted(catalog, ("most_popular", "pmf", *stacked.model_names), train, (item_ids, texts))
     print(f"{train.height:,} ratings, {len(item_ids):,} movies, {own.height} known, {torch.get_num_threads()} threads")
     print(f"{'':24}{'ms':>8}{'CPU ms':>8}{'floor, ms':>11}{'ratio':>8}")
     for title, names, with_texts in (
@@ -65,16 +65,17 @@ def main() -> None:
             threshold=THRESHOLD,
         )
         _row(title, system, own, [*(models[name][1].item_vectors for name in names), *([texts] * with_texts)])
-    years = film_years(movies)
-    fusion = _learned(catalog, stacked, train, years, {"minilm": (item_ids, texts)})
+    facts = film_facts(movies)
+    fusion = _learned(catalog, stacked, train, facts, {"minilm": (item_ids, texts)})
     of_stacked = {name: models[name] for name in stacked.model_names}
     system = learned_newcomer_system(
         of_stacked,
         {"minilm": (item_ids, texts)},
-        films_of(train, years, THRESHOLD),
+        films_of(train, facts, THRESHOLD),
         few=fusion,
         many=fusion,
         most_few=KNOWN,
+        choosing=learned_spec(catalog, stacked).choosing,
         size=stacked.learning.candidates,
         explained=0,
     )
@@ -82,28 +83,31 @@ def main() -> None:
     print(f"goal: under {GOAL_MS:g} ms")
 
 
-def _fitted(catalog: Catalog, names: Iterable[str], train: pl.DataFrame) -> dict[str, tuple[UserOf, TowerPair]]:
+def _fitted(
+    catalog: Catalog, names: Iterable[str], train: pl.DataFrame, texts: tuple[Ids, Vectors]
+) -> dict[str, tuple[UserOf, TowerPair]]:
     specs = model_specs(catalog, names)
     if "pmf" in specs:  # speed does not depend on the values of the factors
         specs["pmf"] = replace(specs["pmf"], settings={**specs["pmf"].settings, "epochs": 5})
-    return fold_in_models(specs, {name: fit_model(model, train) for name, model in specs.items()}, train)
+    return fold_in_models(specs, {name: fit_model(model, train, texts) for name, model in specs.items()}, train)
 
 
 def _learned(
     catalog: Catalog,
     system: SystemSettings,
     train: pl.DataFrame,
-    years: pl.DataFrame,
+    facts: pl.DataFrame,
     embeddings: dict[str, tuple[Ids, Vectors]],
 ) -> LearnedFusion:
     """As many trees as the system's, taught by newcomers with as many ratings as are known here."""
-    spec = learned_spec(system, THRESHOLD)
+    spec = learned_spec(catalog, system)
     left_out = leave_out(train, spec.newcomers, spec.seed)
     assert left_out
-    films = films_of(left_out.warm, years, THRESHOLD)
-    models = _fitted(catalog, system.model_names, left_out.warm)
-    taught = newcomer_examples(models, films, left_out, KNOWN, spec.candidates)
-    taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD)
+    films = films_of(left_out.warm, facts, THRESHOLD)
+    models = _fitted(catalog, system.model_names, left_out.warm, embeddings["minilm"])
+    choosing, reading = ({name: models[name] for name in names} for names in (spec.choosing, spec.text_models))
+    taught = newcomer_examples(choosing, films, left_out, KNOWN, spec.candidates)
+    taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD, reading)
     table = learn(spec, taught.with_columns(fold=pl.lit(spec.folds)), lambda told: None, for_users=False)
     return learned_fusion(spec, table)
 

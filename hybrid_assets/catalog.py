@@ -239,7 +239,8 @@ class Catalog(Settings):
         """The first system that learns from the same candidates as this one: they share them."""
 
         def drawn_from(system: SystemSettings) -> tuple[object, ...]:
-            return system.is_learned, system.model_names, system.learning.of_candidates
+            choosing = [model for model in system.model_names if not self.encoder_of(model)]
+            return system.is_learned, choosing, system.learning.of_candidates
 
         own = drawn_from(self.systems[name])
         return next(other for other, system in self.systems.items() if drawn_from(system) == own)
@@ -353,17 +354,17 @@ class Catalog(Settings):
         for name, system in self.systems.items():
             if not system.is_learned:
                 continue
-            tuned = [encoder for encoder in system.encoder_names if self.encoders[encoder].tuning]
+            read = [encoder for model in system.model_names if (encoder := self.encoder_of(model))]
+            tuned = [encoder for encoder in (*system.encoder_names, *read) if self.encoders[encoder].tuning]
             if tuned:
                 raise ValueError(
                     f"systems.{name} is {system.fusion} and its encoder {tuned[0]} fine-tuned: that has seen the "
                     'ratings which are held out to learn from; name its base, or take fusion = "zscore"'
                 )
-            read = [model for model in system.model_names if self.encoder_of(model)]
-            if read:
+            if len(read) == len(system.model_names):
                 raise ValueError(
-                    f"systems.{name} is {system.fusion} and its model {read[0]} reads an encoder: candidates are made "
-                    'from ratings alone; name the encoder beside other models, or take fusion = "zscore"'
+                    f"systems.{name} is {system.fusion} and all its models read an encoder: candidates are made from "
+                    "ratings alone; name a model beside them that knows nothing else"
                 )
             if system.learning.candidates < self.evaluation.list_length:
                 raise ValueError(

@@ -118,7 +118,7 @@ def load_system(store: TableStore, catalog: Catalog, recipes: Mapping[dg.AssetKe
         learned = table(store, learned_asset(system, settings)).collect()
         films = films_of(train, film_facts(table(store, "movies").collect()), threshold)
         loaded = learned_system(
-            learned_spec(settings, threshold),
+            learned_spec(catalog, settings),
             learned,
             models,
             embeddings,

@@ -52,12 +52,14 @@ def code_of(algorithms: Iterable[str]) -> str:
     return ".".join(str(ALGORITHMS[algorithm].version) for algorithm in sorted(set(algorithms)))
 
 
-def learned_spec(system: SystemSettings, threshold: float) -> LearnedSpec:
-    """How a system of the catalog learns; a rating of at least `threshold` is liked."""
-    stacker = system.learning
+def learned_spec(catalog: Catalog, system: SystemSettings) -> LearnedSpec:
+    """How a system of the catalog learns."""
+    stacker, threshold = system.learning, catalog.evaluation.relevance_threshold
+    reading = {name: read for name in system.model_names if (read := catalog.encoder_of(name))}
     return LearnedSpec(
         fusion=system.fusion,
         models=system.model_names,
+        text_models={name: (model_spec(catalog.models[name], threshold), read) for name, read in reading.items()},
         encoders=system.encoder_names,
         threshold=threshold,
         rankers=stacker.rankers,

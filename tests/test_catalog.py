@@ -149,7 +149,13 @@ def test_three_lines_add_an_encoder(tmp_path):
         ("[models.minilm]\nalgorithm = 'ease'", "'minilm' is the name of a model and of an encoder"),
         (
             "[models.v]\nalgorithm = 'vbpr'\nencoder = 'minilm'\n[systems.x]\nmodel = 'v'\nfusion = 'stacked'",
-            "systems.x is stacked and its model v reads an encoder",
+            "systems.x is stacked and all its models read an encoder: candidates are made from ratings alone; name",
+        ),
+        (
+            "[encoders.t]\nbase = 'minilm'\ntuning = {method = 'full', loss = 'multiple_negatives'}\n"
+            "[models.v]\nalgorithm = 'vbpr'\nencoder = 't'\n"
+            "[systems.x]\nmodels = ['pmf', 'v']\nfusion = 'stacked'",
+            "systems.x is stacked and its encoder t fine-tuned",
         ),
         ("[encoders.x]\nwieghts = 'a/b'", "encoders.x.wieghts: unknown setting; did you mean 'weights'?"),
         ("[encoders.x]\nweights = 'a/b'\nsha256 = 'abc'", "encoders.x.sha256"),

@@ -172,8 +172,8 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             fusion: Fusion = None
             if not missing and system.is_learned:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
-                spec = learned_spec(system, threshold)
-                texts = {encoder: embedded[encoder] for encoder in system.encoder_names}
+                spec = learned_spec(catalog, system)
+                texts = {encoder: embedded[encoder] for encoder in spec.reads}
                 tell = partial(with_texts, spec, train=train, embeddings=texts)
                 step.say(f"{name}: learning from those who are not held out")
                 fusion = _Learned(learn_for_newcomers(spec, taught, tell, max(settings.known), step.say), films())
@@ -273,7 +273,7 @@ def _people_rows(
     if state:
         return [_row(name, "people", "warm", known, state) for known in numbers_known]
     if isinstance(fusion, _Learned):
-        spec = learned_spec(system, threshold)
+        spec = learned_spec(catalog, system)
         loaded = learned_system(spec, fusion.table, folds_in, embedded, fusion.films, explained=0)
     else:
         warm = split.warm["movie_id"].unique(maintain_order=True).to_numpy()

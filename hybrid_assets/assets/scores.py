@@ -188,14 +188,16 @@ def _weight_names(system: SystemSettings) -> list[str]:
 
 def _learned(system: SystemSettings, catalog: Catalog, train: pl.DataFrame, tables: Tables) -> Ranking:
     threshold, k = catalog.evaluation.relevance_threshold, catalog.evaluation.list_length
+    spec = learned_spec(catalog, system)
     known = known_from(
         train,
         {model: model_towers(tables[f"factors_{model}"], "train") for model in system.model_names},
         film_facts(tables["movies"].collect()),
         threshold,
-        content_towers(train, embeddings_of(system, tables), threshold),
+        content_towers(train, embeddings_of(system.encoder_names, tables), threshold),
+        spec.choosing,
     )
-    fusion = learned_fusion(learned_spec(system, threshold), tables["learned"].collect())
+    fusion = learned_fusion(spec, tables["learned"].collect())
     return learned_ranking(fusion, known, system.learning.candidates, k, explained=explained_ranks(system, k))
 
 

@@ -3,7 +3,7 @@
 Systems of the same models share their candidates: a changed text fits no model again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import dagster as dg
 import polars as pl
@@ -12,8 +12,8 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
 from hybrid_assets.recommender.learned.context import film_facts
-from hybrid_assets.recommender.learned.features import feature_names
-from hybrid_assets.recommender.learned.learned_systems import learn, taught_candidates, with_texts
+from hybrid_assets.recommender.learned.features import candidate_features
+from hybrid_assets.recommender.learned.learned_systems import LearnedSpec, learn, taught_candidates, with_texts
 from hybrid_assets.recommender.learned.stacking import importances
 from hybrid_assets.recommender.models.algorithms import libraries_of
 from hybrid_assets.recommender.tables import ids_and_vectors
@@ -62,17 +62,16 @@ def learned_asset(name: str, system: SystemSettings) -> str:
 
 def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
-    stacker = system.learning
-    threshold = catalog.evaluation.relevance_threshold
-    models = model_specs(catalog, system.model_names)
-    features = feature_names(system.model_names, [])
+    spec, threshold = learned_spec(catalog, system), catalog.evaluation.relevance_threshold
+    models = model_specs(catalog, spec.choosing)
+    features = candidate_features(spec.choosing)
 
     @incremental_asset(
         key=f"candidates/{name}",
         group="stackers",
         version=f"6.{code_of(model.algorithm for model in models.values())}",
         settings=[
-            stacker.of_candidates,
+            system.learning.of_candidates,
             {model: of_account(catalog.models[model]) for model in models},
             threshold,
         ],
@@ -81,14 +80,14 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         parts=READS_FACTS,
         description=(
             f"What stackers and gates over {', '.join(models)} learn from, but for texts. Train is dealt into "
-            f"{stacker.folds} folds; for each, the models are fitted on the others and rank candidates, which the "
+            f"{spec.folds} folds; for each, the models are fitted on the others and rank candidates, which the "
             "held-out ratings mark, so no model has seen its targets. Then some users leave train whole and come "
-            f"back as new people with {', '.join(map(str, stacker.newcomer_ratings))} of their ratings."
+            f"back as new people with {', '.join(map(str, spec.newcomer_ratings))} of their ratings."
         ),
         columns={
-            "fold": f"which ratings are held out; from {stacker.folds} on: new people with few ratings, then more",
+            "fold": f"which ratings are held out; from {spec.folds} on: new people with few ratings, then more",
             "user_id": "for whom; users without a hit teach nothing and are left out",
-            "movie_id": f"the candidate; of those without a hit {stacker.negatives} of each user, at random",
+            "movie_id": f"the candidate; of those without a hit {spec.negatives} of each user, at random",
             "hit": "1 where the held-out ratings like it, else 0",
             "stands_for": "how many candidates it stands for: more than 1 where others were not drawn",
             **dict.fromkeys(features, "what is known of the candidate: recommender/learned/features.py"),
@@ -101,7 +100,7 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     )
     def stacker_candidates(step: Step, train_ratings: pl.LazyFrame, movies: pl.LazyFrame) -> Computed:
         train, facts = train_ratings.collect(), film_facts(movies.collect())
-        table = taught_candidates(learned_spec(system, threshold), models, train, facts, step.say)
+        table = taught_candidates(spec, models, train, facts, step.say)
         return Computed(table, {"candidates": table.height, "hits": int(table["hit"].sum())})
 
     return stacker_candidates
@@ -110,29 +109,31 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
 def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.learning
-    spec = learned_spec(system, catalog.evaluation.relevance_threshold)
+    spec = learned_spec(catalog, system)
+    algorithms = [model.algorithm for model, _ in spec.text_models.values()]
     gated = system.fusion == "gated"
 
     @incremental_asset(
         key=learned_asset(name, system),
         group="stackers",
-        version="5",
+        version=f"6.{code_of(algorithms)}",
         settings=[
             stacker.of_candidates if gated else stacker,
             system.model_names,
+            {model: of_account(catalog.models[model]) for model in spec.text_models},
             system.encoder_names,
             spec.threshold,
         ],
-        libraries=["numpy", "scipy"] if gated else ["lightgbm", "numpy"],
-        inputs=_taught_by(name, catalog),
+        libraries=sorted({"numpy", "scipy" if gated else "lightgbm"} | libraries_of(algorithms)),
+        inputs=_taught_by(name, catalog, spec),
         kinds=frozenset() if gated else frozenset({"lightgbm"}),
         tags=system_tags(name, system),
         description=f"{GATE if gated else TREES} for candidates whose held-out ratings no branch has seen.",
         columns={"who": WHO} | (GATE_COLUMNS if gated else TREE_COLUMNS),
-        lineage={"weight" if gated else "ranker": _taught_by_columns(name, catalog)},
+        lineage={"weight" if gated else "ranker": _taught_by_columns(name, catalog, spec)},
     )
     def learned(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
-        taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings_of(system, tables))
+        taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings_of(spec.reads, tables))
         found = learn(spec, taught, step.say)
         shown = {
             f"{'gate' if gated else 'importance'}_{who}": markdown_table(_weights(rows) if gated else _gains(rows))
@@ -151,9 +152,9 @@ def _gains(rankers: pl.DataFrame) -> pl.DataFrame:
     return importances(rankers["ranker"].to_list()).head(15).rename({"gain": "share of the gain"})
 
 
-def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:
+def _taught_by(name: str, catalog: Catalog, spec: LearnedSpec) -> dict[str, str]:
     """What a system learns its fusion from: parameter name -> asset."""
-    embeddings = {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in catalog.systems[name].encoder_names}
+    embeddings = {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in spec.reads}
     return {
         "train_ratings": "train_ratings",
         "candidates": f"candidates/{catalog.candidates_of(name)}",
@@ -161,14 +162,14 @@ def _taught_by(name: str, catalog: Catalog) -> dict[str, str]:
     }
 
 
-def _taught_by_columns(name: str, catalog: Catalog) -> list[tuple[str, str]]:
+def _taught_by_columns(name: str, catalog: Catalog, spec: LearnedSpec) -> list[tuple[str, str]]:
     columns = {"train_ratings": "rating", "candidates": "hit"}
-    return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog).items()]
+    return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog, spec).items()]
 
 
-def embeddings_of(system: SystemSettings, tables: Mapping[str, pl.LazyFrame]) -> dict[str, tuple[Ids, Vectors]]:
-    """Encoder -> movies and their vectors, of a system's content branches, from its inputs."""
-    return {name: ids_and_vectors(tables[f"embeddings_{name}"].collect(), "movie_id") for name in system.encoder_names}
+def embeddings_of(encoders: Iterable[str], tables: Mapping[str, pl.LazyFrame]) -> dict[str, tuple[Ids, Vectors]]:
+    """Encoder -> movies and their vectors, from the inputs of an asset."""
+    return {name: ids_and_vectors(tables[f"embeddings_{name}"].collect(), "movie_id") for name in encoders}
 
 
 def system_tags(name: str, system: SystemSettings) -> dict[str, str]:

@@ -41,8 +41,12 @@ SEQUENCE_POWERS = (0.7, 0.3)
 _FILM = ("ratings", "likes", "mean", "residual", "spread", "year")
 _USER = ("user_ratings", "user_liked", "user_mean", "user_spread", "user_days", "user_year", "user_popularity")
 _PAIR = ("near_half_year", "near_two_years", "before", "age_at_last", "age_at_median", "first_after", "in_sequence")
-_KIND = ("made_within_1", "made_within_4", "genre_lift")
-CONTEXT_FEATURES: Sequence[str] = tuple(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR, *_KIND))
+_YEARS = ("made_within_1", "made_within_4")
+GENRE_LIFT = f"{CONTEXT}.genre_lift"
+CONTEXT_FEATURES: Sequence[str] = (
+    *(f"{CONTEXT}.{what}" for what in (*_FILM, *_USER, *_PAIR, *_YEARS)),
+    GENRE_LIFT,
+)
 
 
 @dataclass(frozen=True)

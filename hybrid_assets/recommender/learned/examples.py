@@ -82,11 +82,16 @@ def drawn_negatives(taught: pl.DataFrame, count: int, draws: np.random.Generator
 
 
 def with_contents(
-    taught: pl.DataFrame, ratings: pl.DataFrame, pool: Candidates, contents: Mapping[str, Aligned], threshold: float
+    taught: pl.DataFrame,
+    ratings: pl.DataFrame,
+    pool: Candidates,
+    contents: Mapping[str, Aligned],
+    threshold: float,
+    text_models: Mapping[str, Aligned] | None = None,
 ) -> pl.DataFrame:
     """Examples with what the texts tell of them (`content_features`, whose arguments these are)."""
     users, items = (
         positions(ids, taught[name].to_numpy())
         for ids, name in ((pool.user_ids, "user_id"), (pool.item_ids, "movie_id"))
     )
-    return taught.with_columns(**content_features(ratings, pool, contents, threshold)(users, items))
+    return taught.with_columns(**content_features(ratings, pool, contents, threshold, text_models)(users, items))

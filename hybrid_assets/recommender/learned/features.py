@@ -4,7 +4,7 @@ Belongs here: candidates and their features, from ratings and branches fitted on
 branches themselves (models/, profiles.py), numbers on film and user (context.py), learning (stacking.py).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,6 +15,7 @@ import polars as pl
 from hybrid_assets.recommender.cores import Made, side_by_side
 from hybrid_assets.recommender.learned.context import (
     CONTEXT_FEATURES,
+    GENRE_LIFT,
     Feature,
     Films,
     context_features,
@@ -43,7 +44,8 @@ class Known:
         ratings: `user_id`, `movie_id`, `rating`, `timestamp` of those who get a list.
         pool: they, and the films that somebody rated, in the order of `films`.
         films: what everybody's ratings tell of these.
-        models: collaborative branches by name, at least one, fitted on everybody's ratings and no others.
+        models: collaborative branches by name, fitted on everybody's ratings and no others.
+        choosing: names of the models that choose the candidates, at least one.
         contents: content branches by name, in vectors that are `centred`.
     """
 
@@ -51,6 +53,7 @@ class Known:
     pool: Candidates
     films: Films
     models: Mapping[str, Aligned]
+    choosing: Sequence[str]
     contents: Mapping[str, Aligned]
 
 
@@ -60,6 +63,7 @@ def known_from(
     facts: pl.DataFrame,
     threshold: float,
     contents: Mapping[str, TowerPair] | None = None,
+    choosing: Sequence[str] | None = None,
 ) -> Known:
     """What is known when everybody gets a list.
 
@@ -69,9 +73,10 @@ def known_from(
         facts: `film_facts` of all films.
         threshold: a rating of at least this is liked.
         contents: content branches by name (`centred_content`).
+        choosing: names of the models that choose the candidates; None: all.
     """
     pool, films = candidates(ratings), films_of(ratings, facts, threshold)
-    return Known(ratings, pool, films, aligned(models, pool), aligned(contents or {}, pool))
+    return Known(ratings, pool, films, aligned(models, pool), choosing or list(models), aligned(contents or {}, pool))
 
 
 def aligned(pairs: Mapping[str, TowerPair], pool: Candidates) -> dict[str, Aligned]:
@@ -111,17 +116,25 @@ def centred_content(ratings: pl.DataFrame, item_ids: Ids, embeddings: Vectors, t
     return TowerPair(*profiles_of(ratings, "liked", threshold, rated, vectors), rated, vectors)
 
 
+def candidate_features(models: Sequence[str]) -> list[str]:
+    """Names of what models and context tell of a candidate, `<branch or context>.<what>`, in the order of a block."""
+    return [*_scored(models), *CONTEXT_FEATURES]
+
+
 def feature_names(models: Sequence[str], contents: Sequence[str]) -> list[str]:
-    """Names of the features, `<branch or context>.<what>`, in their order."""
-    branches = [f"{name}.{what}" for name in (*models, *contents) for what in ("score", "z")]
-    return [*branches, *(f"{name}.closest" for name in contents), *CONTEXT_FEATURES]
+    """Names of the features that a fusion sees, `<branch or context>.<what>`, in their order.
+
+    Genres are content: without a content branch it sees none, so that what it is compared with knows ratings and years.
+    """
+    known = [name for name in CONTEXT_FEATURES if contents or name != GENRE_LIFT]
+    return [*_scored([*models, *contents]), *(f"{name}.closest" for name in contents), *known]
 
 
 def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> list[Made]:
     """What `use` makes of each user's candidates and what the models and the context tell of them, by blocks of users.
 
-    Candidates are the `size` unrated movies with the highest sum of the models' scores, standardised over that user's
-    unrated movies. Features: each model's score, raw and standardised, and the context (context.py).
+    Candidates are the `size` unrated movies with the highest sum of the choosing models' scores, standardised over that
+    user's unrated movies. Features: each model's score, raw and standardised, and the context (context.py).
     """
     pool = known.pool
     context = context_features(known.films, known.ratings, pool)
@@ -131,7 +144,7 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
         rated = _rated(pool, users)
         raw = {name: vectors[users] @ items.T for name, (vectors, items) in known.models.items()}
         standard = {name: _standardised(scores, rated) for name, scores in raw.items()}
-        total = np.sum(list(standard.values()), axis=0)
+        total = np.sum([standard[name] for name in known.choosing], axis=0)
         total[rated] = -np.inf
         best = _largest(total, size)
         row, place = np.nonzero(np.isfinite(np.take_along_axis(total, best, axis=1)))
@@ -147,9 +160,13 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
 
 
 def content_features(
-    ratings: pl.DataFrame, pool: Candidates, contents: Mapping[str, Aligned], threshold: float
+    ratings: pl.DataFrame,
+    pool: Candidates,
+    contents: Mapping[str, Aligned],
+    threshold: float,
+    text_models: Mapping[str, Aligned] | None = None,
 ) -> Callable[[Index, Index], dict[str, Feature]]:
-    """What the texts tell of candidates: each branch's score, raw and standardised, and `closest`.
+    """What the texts tell of candidates: each branch's score, raw and standardised, and of content `closest`.
 
     `closest` is the mean cosine to the CLOSEST of the user's liked films that are most like it; NaN without any.
 
@@ -158,6 +175,7 @@ def content_features(
         pool: users, and films that have a text.
         contents: content branches by name, whose profiles are made from these ratings.
         threshold: a rating of at least this is liked.
+        text_models: collaborative branches by name that read texts and were not told of yet.
 
     Returns:
         (rows,) user index, ascending, and (rows,) item index -> feature -> (rows,).
@@ -165,27 +183,30 @@ def content_features(
     liked = items_by_user(ratings.filter(pl.col("rating") >= threshold), pool.user_ids, pool.item_ids)
 
     def features(users: Index, items: Index) -> dict[str, Feature]:
-        found = {
-            f"{name}.{what}": np.empty(len(users), dtype=np.float32)
-            for name in contents
-            for what in ("score", "z", "closest")
-        }
+        scored = {**(text_models or {}), **contents}
+        names = [*_scored(scored), *(f"{name}.closest" for name in contents)]
+        found = {name: np.empty(len(users), dtype=np.float32) for name in names}
 
         def fill(number: int) -> None:
             block = _users_of(number, pool)
             rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
             rated = _rated(pool, block)
             own, item = users[rows] - block[0], items[rows]
-            for name, (vectors, item_vectors) in contents.items():
+            for name, (vectors, item_vectors) in scored.items():
                 scores = vectors[block] @ item_vectors.T
                 found[f"{name}.score"][rows] = scores[own, item]
                 found[f"{name}.z"][rows] = _standardised(scores, rated)[own, item]
+            for name, (_, item_vectors) in contents.items():
                 found[f"{name}.closest"][rows] = _closest(item_vectors, liked, users[rows], item)
 
         side_by_side(fill, np.unique(users // BLOCK_USERS).tolist())
         return found
 
     return features
+
+
+def _scored(branches: Iterable[str]) -> list[str]:
+    return [f"{name}.{what}" for name in branches for what in ("score", "z")]
 
 
 def _users_of(block: int, pool: Candidates) -> Index:

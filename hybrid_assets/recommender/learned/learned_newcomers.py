@@ -5,7 +5,7 @@ somebody with three ratings they know little. So it is taught anew by users who 
 with a few. Belongs here: those users, what is known of them, lists. Does not: learning itself (stacking.py, gate.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,16 @@ def newcomer_examples(models: Models, films: Films, left_out: ColdSplit, known: 
     """
     given, wanted = _divided(left_out, known)
     pool, branches, contents = _arriving(models, {}, films.item_ids, films.threshold)(given, None)
-    return examples(Known(given, pool, films, branches, contents), wanted, size)
+    return examples(Known(given, pool, films, branches, list(branches), contents), wanted, size)
 
 
 def with_newcomer_contents(
-    taught: pl.DataFrame, embeddings: Embeddings, left_out: ColdSplit, known: int, threshold: float
+    taught: pl.DataFrame,
+    embeddings: Embeddings,
+    left_out: ColdSplit,
+    known: int,
+    threshold: float,
+    text_models: Models | None = None,
 ) -> pl.DataFrame:
     """`newcomer_examples` with what the texts tell of them.
 
@@ -67,14 +72,15 @@ def with_newcomer_contents(
         left_out: whose they are.
         known: as they were made with.
         threshold: a rating of at least this is liked.
+        text_models: fold-in and vectors of the models that read texts, fitted on the ratings of the others.
 
     Raises:
         ValueError: a rated film has no text.
     """
     given, _ = _divided(left_out, known)
     rated = left_out.warm["movie_id"].unique(maintain_order=True).to_numpy()
-    pool, _, contents = _arriving({}, embeddings, rated, threshold)(given, None)
-    return with_contents(taught, given, pool, contents, threshold)
+    pool, told, contents = _arriving(text_models or {}, embeddings, rated, threshold)(given, None)
+    return with_contents(taught, given, pool, contents, threshold, told)
 
 
 def learned_newcomer_system(
@@ -85,6 +91,7 @@ def learned_newcomer_system(
     few: LearnedFusion,
     many: LearnedFusion,
     most_few: int,
+    choosing: Sequence[str],
     size: int,
     explained: int,
 ) -> NewcomerSystem:
@@ -99,6 +106,7 @@ def learned_newcomer_system(
         few: what was learned by new people with few ratings.
         many: what was learned by users of the data.
         most_few: the largest number of ratings that are few.
+        choosing: names of the models that choose the candidates.
         size: candidates of each newcomer; a list is no longer.
         explained: of how many, from the first on, the parts of the score are computed.
 
@@ -109,7 +117,7 @@ def learned_newcomer_system(
 
     def lists(ratings: pl.DataFrame, k: int, *, seen: pl.DataFrame | None = None) -> tuple[Ranking, Candidates]:
         pool, branches, contents = arriving(ratings, seen)
-        known = Known(ratings, pool, films, branches, contents)
+        known = Known(ratings, pool, films, branches, choosing, contents)
         row = positions(pool.user_ids, ratings["user_id"].to_numpy())
         has_few = np.bincount(row, minlength=len(pool.user_ids)) <= most_few
         if has_few.all() or not has_few.any():

@@ -46,6 +46,8 @@ class LearnedSpec:
     Attributes:
         fusion: "gated" (gate.py) or "stacked" (stacking.py).
         models: names of the collaborative branches.
+        text_models: those of them that read texts, and the encoder that each reads; the others choose the candidates,
+            which a changed text so leaves as they are.
         encoders: names of the content branches.
         threshold: a rating of at least this is liked.
         folds: parts of train, each held out once.
@@ -60,6 +62,7 @@ class LearnedSpec:
 
     fusion: str
     models: tuple[str, ...]
+    text_models: Mapping[str, tuple[ModelSpec, str]]
     encoders: tuple[str, ...]
     threshold: float
     folds: int
@@ -70,6 +73,16 @@ class LearnedSpec:
     rankers: int
     trees: Mapping[str, Any]
     seed: int
+
+    @property
+    def choosing(self) -> tuple[str, ...]:
+        """The models that know ratings alone."""
+        return tuple(name for name in self.models if name not in self.text_models)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The encoders whose texts it learns from: its content branches, and what its models read."""
+        return tuple(dict.fromkeys((*self.encoders, *(read for _, read in self.text_models.values()))))
 
 
 def taught_candidates(
@@ -87,7 +100,7 @@ def taught_candidates(
 
     Args:
         spec: how it is learned.
-        models: the collaborative branches.
+        models: those that choose the candidates.
         train: train ratings.
         facts: `film_facts` of all films.
         say: told how far it is.
@@ -113,7 +126,7 @@ def taught_candidates(
         )
         tables.append(some_of(taught, held_out))
     left_out = _left_out(spec, train)
-    if left_out and all(model.algorithm in FOLD_INS for model in models.values()):
+    if left_out and _fold_in(models):
         rest = left_out.warm
         say(f"new people: fitting {names} on the ratings of the others")
         fitted = {name: fit_model(model, rest) for name, model in models.items()}
@@ -132,10 +145,15 @@ def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, emb
         spec: as they were made with.
         taught: the candidates, or those of some users.
         train: the train ratings that they were made from.
-        embeddings: encoder -> movies and their unit vectors.
+        embeddings: encoder -> movies and their unit vectors, of all that it `reads`.
     """
-    if not embeddings:
+    if not spec.reads:
         return taught
+    texts = {name: embeddings[name] for name in spec.encoders}
+
+    def fitted(rest: pl.DataFrame) -> dict[str, TowerPair]:
+        return {name: fit_model(model, rest, embeddings[read]) for name, (model, read) in spec.text_models.items()}
+
     fold = cross_folds(train, spec.folds, spec.seed)
     parts = []
     for held_out in range(spec.folds):
@@ -143,13 +161,17 @@ def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, emb
         if of_fold.is_empty():
             continue
         rest = train.filter(pl.Series(fold != held_out))
-        pool, contents = candidates(rest), content_towers(rest, embeddings, spec.threshold)
-        parts.append(with_contents(of_fold, rest, pool, aligned(contents, pool), spec.threshold))
-    left_out = _left_out(spec, train)
-    for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
-        of_fold = taught.filter(pl.col("fold") == place)
-        if left_out and not of_fold.is_empty():
-            parts.append(with_newcomer_contents(of_fold, embeddings, left_out, ratings, spec.threshold))
+        pool = candidates(rest)
+        contents, told = (aligned(them, pool) for them in (content_towers(rest, texts, spec.threshold), fitted(rest)))
+        parts.append(with_contents(of_fold, rest, pool, contents, spec.threshold, told))
+    left_out, newcomers = _left_out(spec, train), taught.filter(_of_newcomers(spec))
+    models = {name: model for name, (model, _) in spec.text_models.items()}
+    if left_out and not newcomers.is_empty() and _fold_in(models):
+        arriving = fold_in_models(models, fitted(left_out.warm), left_out.warm)
+        for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
+            of_fold = newcomers.filter(pl.col("fold") == place)
+            if not of_fold.is_empty():
+                parts.append(with_newcomer_contents(of_fold, texts, left_out, ratings, spec.threshold, arriving))
     return pl.concat(parts)
 
 
@@ -245,6 +267,7 @@ def learned_system(
         few=learned_fusion(spec, learned, NEWCOMERS),
         many=learned_fusion(spec, learned),
         most_few=max(spec.newcomer_ratings),
+        choosing=spec.choosing,
         size=spec.candidates,
         explained=explained,
     )
@@ -253,6 +276,10 @@ def learned_system(
 def _left_out(spec: LearnedSpec, train: pl.DataFrame) -> ColdSplit | None:
     # not the seed of cold_start's people: with that, those who are judged there would be those who teach
     return leave_out(train, spec.newcomers, spec.seed + 1)
+
+
+def _fold_in(models: Mapping[str, ModelSpec]) -> bool:
+    return all(model.algorithm in FOLD_INS for model in models.values())
 
 
 def _of_newcomers(spec: LearnedSpec) -> pl.Expr:

@@ -17,7 +17,7 @@ from hybrid_assets.recommender.learned.context import (
 )
 from hybrid_assets.recommender.learned.features import (
     candidate_blocks,
-    feature_names,
+    candidate_features,
     known_from,
 )
 from hybrid_assets.recommender.systems import candidates
@@ -55,7 +55,7 @@ def test_the_context_of_a_candidate_by_hand():
     (block,) = candidate_blocks(known_from(ratings, {"m": noise(ratings)}, told, 4.0), 10, lambda block: block)
     pool = candidates(ratings)
     row = np.flatnonzero((block.users == 0) & (pool.item_ids[block.items] == 20)).item()
-    assert list(block.features) == feature_names(["m"], [])
+    assert list(block.features) == candidate_features(["m"])
     assert {values.dtype for values in block.features.values()} == {np.dtype(np.float32)}
     found = {name: float(values[row]) for name, values in block.features.items() if name.startswith(CONTEXT)}
     expected = {

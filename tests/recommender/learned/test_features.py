@@ -5,14 +5,17 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_fusion import known, texts
+from planted_fusion import known, model, noise, texts
 from planted_ratings import facts, tastes
 
+from hybrid_assets.recommender.learned.context import GENRE_LIFT
 from hybrid_assets.recommender.learned.features import (
     aligned,
     candidate_blocks,
+    candidate_features,
     centred_content,
     content_features,
+    feature_names,
     known_from,
 )
 from hybrid_assets.recommender.systems import candidates
@@ -55,6 +58,26 @@ def test_candidates_are_chosen_by_standardised_scores_and_told_both_by_hand():
     assert (found["large.score"], found["small.score"]) == ([400, 200], [1, 3])
     assert found["large.z"] == pytest.approx([1, -1])
     assert found["small.z"] == pytest.approx([1 / 3, 1])
+
+
+def test_only_beside_texts_a_fusion_sees_genres():
+    ratings = tastes()
+    (block,) = candidate_blocks(known(ratings), 7, lambda block: block)
+    assert list(block.features) == candidate_features(["ease", "noise"])
+    assert set(candidate_features(["ease", "noise"])) - set(feature_names(["ease", "noise"], [])) == {GENRE_LIFT}
+    assert GENRE_LIFT in feature_names(["ease", "noise"], ["text"])
+
+
+def test_a_model_that_does_not_choose_is_told_of_what_the_others_chose():
+    ratings = tastes()
+    pairs = {"ease": model(ratings), "noise": noise(ratings)}
+    alone = known_from(ratings, {"ease": pairs["ease"]}, facts(ratings), 4.0)
+    told = known_from(ratings, pairs, facts(ratings), 4.0, choosing=["ease"])
+    (expected,), (found,) = (candidate_blocks(known, 7, lambda block: block) for known in (alone, told))
+    assert found.items.tolist() == expected.items.tolist()
+    vectors, items = told.models["noise"]
+    scores = (vectors[found.users] * items[found.items]).sum(axis=1)
+    np.testing.assert_allclose(found.features["noise.score"], scores, atol=1e-5)
 
 
 def test_candidates_are_unrated_and_the_best_by_the_models():

@@ -49,8 +49,9 @@ def taught_by_newcomers(ratings: pl.DataFrame, known: tuple[int, ...] = (1, 4), 
 def system(ratings: pl.DataFrame, few: LearnedFusion, many: LearnedFusion, most_few: int = 4, size: int = 30):
     films = films_of(ratings, facts(ratings), 4.0)
     return learned_newcomer_system(
-        fitted(ratings), TEXTS, films, few=few, many=many, most_few=most_few, size=size, explained=5
-    )
+        fitted(ratings), TEXTS, films,
+        few=few, many=many, most_few=most_few, choosing=("ease", "popular"), size=size, explained=5,
+    )  # fmt: skip
 
 
 def test_a_user_who_comes_anew_with_many_ratings_gets_the_list_of_the_user():
@@ -170,8 +171,9 @@ def test_what_is_not_to_be_seen_again_is_not_listed_by_a_learned_system():
     train = tastes()
     films = films_of(train, facts(train), 4.0)
     system = learned_newcomer_system(
-        fitted(train), TEXTS, films, few=constant(1.0), many=constant(2.0), most_few=4, size=60, explained=0
-    )
+        fitted(train), TEXTS, films,
+        few=constant(1.0), many=constant(2.0), most_few=4, choosing=("ease", "popular"), size=60, explained=0,
+    )  # fmt: skip
     own = train.filter(pl.col("user_id") == 7).head(2)
     hidden = pl.DataFrame({"user_id": 7, "movie_id": [3, 4]})
     ranking, pool = system(own, 60, seen=hidden)

@@ -8,6 +8,7 @@ import pytest
 from planted_fusion import SMALL, TEXTS, fitted
 from planted_ratings import facts, tastes
 
+from hybrid_assets.catalog import load_catalog
 from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.examples import cross_folds
 from hybrid_assets.recommender.learned.features import feature_names
@@ -24,7 +25,7 @@ from hybrid_assets.recommender.learned.learned_systems import (
     with_texts,
 )
 from hybrid_assets.recommender.learned.stacking import TooFewRows
-from hybrid_assets.recommender.models.algorithms import ModelSpec
+from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
 from hybrid_assets.recommender.split import drawn_ids
 from hybrid_assets.specs import learned_spec
 from hybrid_assets.system_settings import StackerSettings, SystemSettings
@@ -41,7 +42,7 @@ def test_too_few_newcomers_to_learn_from_are_ranked_as_users_are():
         **{name: pl.Series(generator.random(len(rows)), dtype=pl.Float32) for name in names},
     )
     said: list[str] = []
-    spec = learned_spec(system, 4.0)
+    spec = learned_spec(load_catalog(dataset="sample"), system)
     found = learn(spec, taught, said.append)
     assert found["who"].to_list() == [USERS]
     assert any(
@@ -56,13 +57,23 @@ MODEL_SPECS = {
     "ease": ModelSpec("ease", {"regularisation": 5.0, "liked_only": False, "power": 2.0}, 4.0),
     "popular": ModelSpec("most_popular", {}, 4.0),
 }
+# reads the texts; candidates are chosen without it
+READER = ModelSpec(
+    "text_ease",
+    {
+        "regularisation": 5.0, "liked_only": False, "power": 2.0, "decay": 5.0, "most_movies": 60,
+        "text_weight": 0.5, "text_width": 0.5,
+    },
+    4.0,
+)  # fmt: skip
 TREES = {name: value for name, value in SMALL.items() if name != "seed"}
 
 
 def spec(**changed):
     settings = {
         "fusion": "stacked",
-        "models": ("ease", "popular"),
+        "models": ("ease", "reader", "popular"),
+        "text_models": {"reader": (READER, "text")},
         "encoders": ("text",),
         "threshold": 4.0,
         "folds": 3,
@@ -111,6 +122,47 @@ def test_of_new_people_nothing_but_what_they_bring_is_known():
     assert before.join(after, on=before.columns, how="anti", nulls_equal=True).is_empty()
 
 
+def test_a_model_that_reads_texts_chooses_no_candidates_and_tells_of_them_what_it_learnt_from_the_rest():
+    train = tastes()
+    rows = taught_candidates(spec(), MODEL_SPECS, train, facts(train), lambda told: None)
+    taught = with_texts(spec(), rows, train, TEXTS)
+    assert taught.select(rows.columns).equals(rows)
+    fold = 1
+    rest = train.filter(pl.Series(cross_folds(train, 3, 5) != fold))
+    pair = fit_model(READER, rest, TEXTS["text"])
+    scores, rated = pair.user_vectors @ pair.item_vectors.T, set(rest.select("user_id", "movie_id").rows())
+    users, items = pair.user_ids.tolist(), pair.item_ids.tolist()
+    for user, movie, score, z in (
+        taught.filter(fold=fold).head(5).select("user_id", "movie_id", "reader.score", "reader.z").iter_rows()
+    ):
+        own = scores[users.index(user)]
+        free = own[[(user, item) not in rated for item in items]]
+        assert score == pytest.approx(own[items.index(movie)], abs=1e-5)
+        assert z == pytest.approx((own[items.index(movie)] - free.mean()) / free.std(), abs=1e-3)
+
+
+def test_of_new_people_a_model_that_reads_texts_tells_what_it_makes_of_the_ratings_they_bring():
+    train = tastes()
+    of_newcomers = taught_by(train).filter(fold=4)
+    left_out = leave_out(train, 0.3, 5 + 1)
+    pair = fit_model(READER, left_out.warm, TEXTS["text"])
+    user_of, _ = fold_in_models({"reader": READER}, {"reader": pair}, left_out.warm)["reader"]
+    for user, movie, score in of_newcomers.head(5).select("user_id", "movie_id", "reader.score").iter_rows():
+        brought = left_out.of_users.filter((pl.col("user_id") == user) & (pl.col("place") < 4))
+        vector = user_of(brought["movie_id"].to_numpy(), brought["rating"].to_numpy())
+        assert score == pytest.approx(vector @ pair.item_vectors[pair.item_ids.tolist().index(movie)], abs=1e-5)
+
+
+def test_where_a_model_that_reads_texts_cannot_take_in_new_people_these_teach_nothing():
+    train = tastes()
+    settings = {"liked_only": True, "epochs": 1, "batch_size": 64, "learning_rate": 0.1, "regularisation": 1.0}
+    vbpr = ModelSpec("vbpr", {**settings, "factors": 1, "text_factors": 1, "seed": 1}, 4.0)
+    reading = spec(text_models={"reader": (vbpr, "text")})
+    rows = taught_candidates(reading, MODEL_SPECS, train, facts(train), lambda told: None)
+    assert rows["fold"].max() == 4
+    assert with_texts(reading, rows, train, TEXTS)["fold"].unique().sort().to_list() == [0, 1, 2]
+
+
 def test_those_who_teach_as_new_people_are_not_those_whom_cold_start_draws_by_the_same_seed():
     train = tastes()
     teach = set(taught_by(train).filter(pl.col("fold") >= 3)["user_id"])
@@ -134,7 +186,8 @@ def test_rankers_are_drawn_apart_and_for_new_people_with_few_ratings_newcomers_a
 
 def test_new_people_with_no_more_ratings_than_newcomers_taught_by_are_ranked_by_what_these_taught():
     train = tastes()
-    branches, gated = ("ease", "popular"), spec(fusion="gated", encoders=())
+    branches = ("ease", "popular")
+    gated = spec(fusion="gated", models=branches, text_models={}, encoders=())
 
     def gate(trusted):
         weight = [float(branch == trusted and name == "always") for branch in branches for name in INPUTS]
