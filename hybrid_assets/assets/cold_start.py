@@ -124,7 +124,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 ("train_ratings", "rating"),
                 ("test_ratings", "rating"),
                 *((f"embeddings/{encoder}", "vector") for encoder in encoders),
-                # systems over the same models share their candidates
+                # systems share the candidates that the same models choose
                 *{
                     asset: (asset, "hit" if systems[name].is_learned else "score") for name, asset in fused_by.items()
                 }.values(),

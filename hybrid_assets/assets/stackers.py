@@ -1,6 +1,6 @@
 """train_ratings + movies -> candidates/<system>, with embeddings -> stackers/ or gates/<system>: learned fusions.
 
-Systems of the same models share their candidates: a changed text fits no model again.
+Systems share them whose models of ratings alone, which choose them, are the same: a changed text makes none anew.
 """
 
 from collections.abc import Callable, Iterable, Mapping
