@@ -266,12 +266,13 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
     edges = _quantile_edges(users["train_ratings"].to_numpy())
     labels = _bin_labels(users["train_ratings"].to_numpy(), edges)
     named = len(COLOURS)
+    middle = min(len(user_metrics) - 1, named) / 2
     with _figure(WIDTH, 4.3) as figure:
         panels = figure.subplots(1, 2)
         for axes, metric in zip(panels, ("ndcg", "recall"), strict=True):
             for position, (system, table) in enumerate(user_metrics.items()):
                 means, errors = _bin_means(table, metric, edges)
-                places = np.arange(len(labels)) + 0.5 * (min(position, named) / named - 0.45)
+                places = np.arange(len(labels)) + 0.5 * (min(position, named) - middle) / named
                 if position < named:
                     look: dict[str, Any] = {"color": COLOURS[position], "marker": MARKERS[position], "zorder": 3}
                     look |= {"label": system, "markersize": 5, "linewidth": 1.3, "elinewidth": 0.9}
@@ -282,6 +283,7 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
                 axes.errorbar(places, means, yerr=np.stack([lower, errors]), **look)
             axes.set_title({"ndcg": "NDCG (standard)", "recall": "Recall"}[metric])
             axes.set_xticks(np.arange(len(labels)), labels, fontsize=8)
+            axes.set_xlim(-0.5, len(labels) - 0.5)
             axes.set_xlabel("ratings the user has in train")
             axes.set_ylim(bottom=0)
             axes.grid(axis="x", visible=False)

@@ -189,6 +189,16 @@ def test_users_by_activity_are_drawn_by_each_metric(drawn, user_metrics):
         np.testing.assert_allclose(axes.lines[0].get_ydata(), expected)
 
 
+@pytest.mark.parametrize("systems", [1, 2, 5, 12])
+def test_however_many_systems_there_are_the_points_of_a_bin_stand_around_its_tick(drawn, user_metrics, systems):
+    figure = plots.activity_plot({f"system_{number}": user_metrics["ease"] for number in range(systems)})
+    for axes in figure.axes:
+        points = [container.lines[0].get_xdata() for container in axes.containers]
+        ticks = axes.get_xticks()
+        np.testing.assert_allclose((np.min(points, axis=0) + np.max(points, axis=0)) / 2, ticks, atol=1e-9)
+        assert axes.get_xlim() == (ticks[0] - 0.5, ticks[-1] + 0.5)
+
+
 def test_new_movies_are_drawn_by_the_figures_among_new_movies_alone(drawn, cold_start):
     apart = cold_start.with_columns(ndcg=pl.when(candidates="all").then(0.9).otherwise("ndcg"))
     left, _ = plots.cold_start_plot(apart, 25).axes
