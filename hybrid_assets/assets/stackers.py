@@ -1,6 +1,6 @@
 """train_ratings + movies -> candidates/<system>, with embeddings -> stackers/ or gates/<system>: learned fusions.
 
-Systems share them whose models of ratings alone, which choose them, are the same: a changed text makes none anew.
+Systems share them whose models of ratings alone, which choose them, are the same: an edited tag makes none anew.
 """
 
 from collections.abc import Callable, Iterable, Mapping
