@@ -37,7 +37,7 @@ def report_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
     @incremental_asset(
         key="report",
         group="report",
-        version="2",
+        version="3",
         settings=[evaluation.of_figures, catalog.split, reranked, catalog.floor],
         libraries=["jinja2", "matplotlib", *VERSIONS_SHOWN],
         inputs={**shared, **lists, **judged},

@@ -265,15 +265,16 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
     users = pl.concat([table.select("user_id", "train_ratings") for table in user_metrics.values()]).unique("user_id")
     edges = _quantile_edges(users["train_ratings"].to_numpy())
     labels = _bin_labels(users["train_ratings"].to_numpy(), edges)
-    named = len(COLOURS)
-    middle = min(len(user_metrics) - 1, named) / 2
+    named = min(len(COLOURS), len(user_metrics))
+    ticks = np.arange(len(labels), dtype=np.float64)
     with _figure(WIDTH, 4.3) as figure:
         panels = figure.subplots(1, 2)
         for axes, metric in zip(panels, ("ndcg", "recall"), strict=True):
             for position, (system, table) in enumerate(user_metrics.items()):
                 means, errors = _bin_means(table, metric, edges)
-                places = np.arange(len(labels)) + 0.5 * (min(position, named) - middle) / named
+                places = ticks
                 if position < named:
+                    places = ticks + 0.5 * (position - (named - 1) / 2) / len(COLOURS)
                     look: dict[str, Any] = {"color": COLOURS[position], "marker": MARKERS[position], "zorder": 3}
                     look |= {"label": system, "markersize": 5, "linewidth": 1.3, "elinewidth": 0.9}
                 else:
@@ -282,7 +283,7 @@ def activity_plot(user_metrics: Mapping[str, pl.DataFrame]) -> bytes:
                 lower = np.minimum(errors, means)
                 axes.errorbar(places, means, yerr=np.stack([lower, errors]), **look)
             axes.set_title({"ndcg": "NDCG (standard)", "recall": "Recall"}[metric])
-            axes.set_xticks(np.arange(len(labels)), labels, fontsize=8)
+            axes.set_xticks(ticks, labels, fontsize=8)
             axes.set_xlim(-0.5, len(labels) - 0.5)
             axes.set_xlabel("ratings the user has in train")
             axes.set_ylim(bottom=0)
