@@ -15,7 +15,8 @@ import torch
 from movielens import ratings_movies_tags
 
 from hybrid_assets.catalog import Catalog, load_catalog
-from hybrid_assets.recommender.learned.context import film_facts, films_of
+from hybrid_assets.recommender.facts import film_facts
+from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.learned_newcomers import (
     learned_newcomer_system,
     leave_out,
@@ -48,7 +49,8 @@ def main() -> None:
     stacked = catalog.systems["stacked_minilm"]
     texts = np.random.default_rng(0).normal(size=(len(item_ids), TEXT_DIMENSIONS)).astype(np.float32)
     texts /= np.linalg.norm(texts, axis=1, keepdims=True)
-    models = _fitted(catalog, ("most_popular", "pmf", *stacked.model_names), train, (item_ids, texts))
+    facts = film_facts(movies)
+    models = _fitted(catalog, ("most_popular", "pmf", *stacked.model_names), train, (item_ids, texts), facts)
     print(f"{train.height:,} ratings, {len(item_ids):,} movies, {own.height} known, {torch.get_num_threads()} threads")
     print(f"{'':24}{'ms':>8}{'CPU ms':>8}{'floor, ms':>11}{'ratio':>8}")
     for title, names, with_texts in (
@@ -65,7 +67,6 @@ def main() -> None:
             threshold=THRESHOLD,
         )
         _row(title, system, own, [*(models[name][1].item_vectors for name in names), *([texts] * with_texts)])
-    facts = film_facts(movies)
     fusion = _learned(catalog, stacked, train, facts, {"minilm": (item_ids, texts)})
     of_stacked = {name: models[name] for name in stacked.model_names}
     system = learned_newcomer_system(
@@ -84,12 +85,13 @@ def main() -> None:
 
 
 def _fitted(
-    catalog: Catalog, names: Iterable[str], train: pl.DataFrame, texts: tuple[Ids, Vectors]
+    catalog: Catalog, names: Iterable[str], train: pl.DataFrame, texts: tuple[Ids, Vectors], facts: pl.DataFrame
 ) -> dict[str, tuple[UserOf, TowerPair]]:
     specs = model_specs(catalog, names)
     if "pmf" in specs:  # speed does not depend on the values of the factors
         specs["pmf"] = replace(specs["pmf"], settings={**specs["pmf"].settings, "epochs": 5})
-    return fold_in_models(specs, {name: fit_model(model, train, texts) for name, model in specs.items()}, train)
+    fitted = {name: fit_model(model, train, texts, facts=facts) for name, model in specs.items()}
+    return fold_in_models(specs, fitted, train)
 
 
 def _learned(
@@ -104,7 +106,7 @@ def _learned(
     left_out = leave_out(train, spec.newcomers, spec.seed)
     assert left_out
     films = films_of(left_out.warm, facts, THRESHOLD)
-    models = _fitted(catalog, system.model_names, left_out.warm, embeddings["minilm"])
+    models = _fitted(catalog, system.model_names, left_out.warm, embeddings["minilm"], facts)
     choosing, reading = ({name: models[name] for name in names} for names in (spec.choosing, spec.text_models))
     taught = newcomer_examples(choosing, films, left_out, KNOWN, spec.candidates)
     taught = with_newcomer_contents(taught, embeddings, left_out, KNOWN, THRESHOLD, reading)

@@ -18,6 +18,7 @@ from hybrid_assets import queries
 from hybrid_assets.catalog import Catalog, settings_digest
 from hybrid_assets.model_settings import ModelSettings
 from hybrid_assets.orchestration.storage import LOCAL, TableStore
+from hybrid_assets.recommender.facts import film_facts
 from hybrid_assets.recommender.model_search import (
     Trial,
     best_of,
@@ -26,7 +27,7 @@ from hybrid_assets.recommender.model_search import (
     trial_of,
     validation_quality,
 )
-from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of
+from hybrid_assets.recommender.models.algorithms import fit_model, libraries_of, takes
 from hybrid_assets.recommender.models.search_spaces import search_space
 from hybrid_assets.recommender.tables import fold_of, ids_and_vectors
 from hybrid_assets.reporting.plots import search_plot
@@ -57,9 +58,8 @@ class Tuned:
 
 
 def tables_needed(catalog: Catalog, model: str) -> dg.AssetSelection:
-    """What a search reads and what that is made from: train ratings, the embeddings that the model names; no test."""
-    encoder = catalog.encoder_of(model)
-    return dg.AssetSelection.assets("train_ratings", *([f"embeddings/{encoder}"] if encoder else [])).upstream()
+    """What a search reads and what that is made from: train ratings, the texts and facts that it reads; no test."""
+    return dg.AssetSelection.assets(*_inputs(catalog, model)).upstream()
 
 
 def tune_model(
@@ -93,15 +93,18 @@ def tune_model(
     texts = None
     if encoder:
         texts = ids_and_vectors(queries.table(store, f"embeddings/{encoder}").collect(), "movie_id")
+    facts = None
+    if takes(settings.algorithm, "facts"):
+        facts = film_facts(queries.table(store, "movies").collect())
     judged = validation_quality(train, k=k, threshold=threshold)
     fit_rows = fold_of(train, "fit")
 
     def quality(searched: Mapping[str, Any]) -> float:
-        return judged(fit_model(model_spec(with_settings(settings, searched), threshold), fit_rows, texts))
+        return judged(fit_model(model_spec(with_settings(settings, searched), threshold), fit_rows, texts, facts=facts))
 
     given = settings.model_dump(mode="json", exclude={"refresh"})
     held = {name: value for name, value in given.items() if name not in space}
-    made_from = [stamp.data_version for key in _inputs(encoder) if (stamp := store.stamp(key))]
+    made_from = [stamp.data_version for key in _inputs(catalog, model) if (stamp := store.stamp(key))]
     versions = {
         name: importlib.metadata.version(name) for name in ("optuna", *sorted(libraries_of([settings.algorithm])))
     }
@@ -142,8 +145,13 @@ def snippet(model: str, settings: ModelSettings) -> str:
     return "\n".join([f"[models.{model}]", *(f"{name} = {json.dumps(value)}" for name, value in written.items())])
 
 
-def _inputs(encoder: str | None) -> list[dg.AssetKey]:
-    return [dg.AssetKey("train_ratings"), *([dg.AssetKey(["embeddings", encoder])] if encoder else [])]
+def _inputs(catalog: Catalog, model: str) -> list[dg.AssetKey]:
+    encoder = catalog.encoder_of(model)
+    return [
+        dg.AssetKey("train_ratings"),
+        *([dg.AssetKey(["embeddings", encoder])] if encoder else []),
+        *([dg.AssetKey("movies")] if takes(catalog.models[model].algorithm, "facts") else []),
+    ]
 
 
 def _folder(store: TableStore, model: str) -> Path:

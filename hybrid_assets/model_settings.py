@@ -74,6 +74,10 @@ class _InOrder(_Weighted):
     """Ratings between two of a user's after which they count together less by a factor e."""
     most_movies: Annotated[int, Field(ge=1)] = 3000
     """How many movies are scored, the most rated ones: the time taken is the cube of their number."""
+    arrival_weight: Annotated[float, Field(ge=0)] = 0.1
+    """How much it counts that two movies were first rated at about the same time; 0: not at all, as for all weights."""
+    arrival_width: Annotated[float, Field(gt=0)] = 3.0
+    """Years over which that counts less by a factor e."""
 
 
 class SequenceEaseSettings(_InOrder):
@@ -84,7 +88,7 @@ class SequenceEaseSettings(_InOrder):
 
 
 class TextEaseSettings(_InOrder):
-    """The same, and movies with texts alike count as rated together (Jeunen et al. 2020): a hybrid in closed form."""
+    """The same, and movies of like text, genres and year count as rated together: a hybrid in closed form."""
 
     algorithm: Literal["text_ease"]
     """The algorithm's name."""
@@ -94,6 +98,12 @@ class TextEaseSettings(_InOrder):
     """How much texts count beside ratings; 0: not at all."""
     text_width: Annotated[float, Field(gt=0)] = 0.3
     """Difference of cosines over which texts count less by a factor e."""
+    genre_weight: Annotated[float, Field(ge=0)] = 0.15
+    """How much genres in common count."""
+    year_weight: Annotated[float, Field(ge=0)] = 0.3
+    """How much it counts that two movies were made at about the same time."""
+    year_width: Annotated[float, Field(gt=0)] = 15.0
+    """Years over which that counts less by a factor e."""
 
 
 class AlsSettings(_Weighted):

@@ -33,7 +33,8 @@ from hybrid_assets.queries import (
     table,
     titles_of,
 )
-from hybrid_assets.recommender.learned.context import film_facts, films_of
+from hybrid_assets.recommender.facts import film_facts
+from hybrid_assets.recommender.learned.context import films_of
 from hybrid_assets.recommender.learned.learned_systems import learned_system
 from hybrid_assets.recommender.models.algorithms import fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS

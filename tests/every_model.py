@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+import polars as pl
 
 from hybrid_assets.recommender.models.als import implicit_als
 from hybrid_assets.recommender.models.bert4rec import bert4rec
@@ -32,6 +33,16 @@ def with_texts(
     texts = np.random.default_rng(3).normal(size=(len(movies), 6))
     unit = (texts / np.linalg.norm(texts, axis=1, keepdims=True)).astype(np.float32)
     return model(users, items, ratings, embeddings=(movies, unit), **settings)
+
+
+def with_facts(
+    model: Callable[..., TowerPair], users: np.ndarray, items: np.ndarray, *rest: object, **settings: object
+):
+    """A model over years and genres that are random."""
+    movies, draws = np.unique(items), np.random.default_rng(5)
+    years, genres = draws.integers(1930, 2020, len(movies)), draws.choice(["Drama", "Comedy|Drama", ""], len(movies))
+    facts = pl.DataFrame({"movie_id": movies, "year": years.astype(float), "genres": genres})
+    return model(users, items, *rest, facts=facts, **settings)
 
 
 def shuffled_in_time(
@@ -67,19 +78,31 @@ MODELS: dict[str, partial[TowerPair]] = {
     "als": partial(implicit_als, factors=2, epochs=10, regularisation=1.0, confidence=10.0, seed=42, **graded),
     "ease": partial(ease, regularisation=50.0, **graded),
     "sequence_ease": partial(
-        shuffled_in_time, sequence_ease, regularisation=50.0, decay=10.0, most_movies=20, **graded
+        shuffled_in_time,
+        sequence_ease,
+        regularisation=50.0,
+        decay=10.0,
+        most_movies=20,
+        arrival_weight=0.05,
+        arrival_width=3.0,
+        **graded,
     ),
     "item_knn": partial(item_knn, neighbours=5, **graded),
     "user_knn": partial(user_knn, neighbours=10, **graded),
     "lightgcn": partial(lightgcn, factors=8, layers=2, **pairwise),
     "text_ease": partial(
         shuffled_in_time,
-        partial(with_texts, text_ease),
+        partial(with_texts, partial(with_facts, text_ease)),
         regularisation=50.0,
         decay=10.0,
         most_movies=20,
         text_weight=0.5,
         text_width=0.5,
+        genre_weight=0.05,
+        year_weight=0.05,
+        year_width=15.0,
+        arrival_weight=0.05,
+        arrival_width=3.0,
         **graded,
     ),
     "vbpr": partial(with_texts, vbpr, factors=4, text_factors=2, **pairwise),

@@ -121,9 +121,9 @@ def test_what_is_measured_otherwise_or_with_other_settings_beside_starts_a_searc
 def test_no_trial_is_fitted_on_what_it_is_judged_by(store, catalog, monkeypatch):
     fit, seen = model_searches.fit_model, []
 
-    def watched(model, ratings, *rest):
+    def watched(model, ratings, *rest, **more):
         seen.append(ratings)
-        return fit(model, ratings, *rest)
+        return fit(model, ratings, *rest, **more)
 
     monkeypatch.setattr(model_searches, "fit_model", watched)
     tune(store, catalog, "ease", 2)

@@ -8,8 +8,8 @@ from typing import TypeAlias
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.assets.raw import READS_FACTS
 from hybrid_assets.assets.scores import stored_weights
-from hybrid_assets.assets.stackers import READS_FACTS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
@@ -22,10 +22,11 @@ from hybrid_assets.recommender.cold_start import (
     user_cold,
     with_intervals,
 )
+from hybrid_assets.recommender.facts import film_facts
 from hybrid_assets.recommender.fusion import PROFILE_READING
-from hybrid_assets.recommender.learned.context import Films, film_facts, films_of
+from hybrid_assets.recommender.learned.context import Films, films_of
 from hybrid_assets.recommender.learned.learned_systems import learn_for_newcomers, learned_system, with_texts
-from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of
+from hybrid_assets.recommender.models.algorithms import fit_model, fold_in_models, libraries_of, takes
 from hybrid_assets.recommender.models.fold_in import CannotFoldIn
 from hybrid_assets.recommender.newcomers import newcomer_system
 from hybrid_assets.recommender.split import drawn_ids
@@ -83,6 +84,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     fused_by = {name: f"scores/{name}" for name, system in systems.items() if system.weighs_branches}
     fused_by |= {name: f"candidates/{catalog.candidates_of(name)}" for name in systems if systems[name].is_learned}
     reads_facts = any(system.is_learned for system in systems.values())
+    reads_facts |= any(takes(model.algorithm, "facts") for model in models.values())
     used = {"numpy", "scipy", "torch"} | libraries_of(model.algorithm for model in models.values())
     used |= {"lightgbm" for system in systems.values() if system.fusion == "stacked"}
 
@@ -156,13 +158,14 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             for encoder in encoders
             if f"embeddings_{encoder}" in here
         }
+        facts = film_facts(here["movies"].collect()) if reads_facts else None
         fitted = {}
         for name, model in models.items():
             read = catalog.encoder_of(name)
             if read and read not in embedded:
                 continue  # the systems with it say why they have no figures
             step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
-            fitted[name] = fit_model(model, split.warm, embedded[read] if read else None)
+            fitted[name] = fit_model(model, split.warm, embedded[read] if read else None, facts=facts)
         held = _HeldOut(catalog, split, fitted, embedded)
         films = cache(lambda: films_of(split.warm, film_facts(here["movies"].collect()), threshold))
         rows = []
@@ -174,7 +177,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
                 spec = learned_spec(catalog, system)
                 texts = {encoder: embedded[encoder] for encoder in spec.reads}
-                tell = partial(with_texts, spec, train=train, embeddings=texts)
+                tell = partial(with_texts, spec, train=train, embeddings=texts, facts=facts)
                 step.say(f"{name}: learning from those who are not held out")
                 fusion = _Learned(learn_for_newcomers(spec, taught, tell, max(settings.known), step.say), films())
             elif not missing:

@@ -9,7 +9,7 @@ from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.genres import genre_shares
+from hybrid_assets.recommender.facts import genre_shares
 from hybrid_assets.recommender.intervals import summarise
 from hybrid_assets.recommender.metrics import POPULARITY, user_metrics
 from hybrid_assets.recommender.systems import candidates, items_of, lists_of, relevant_items

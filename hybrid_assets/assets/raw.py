@@ -21,6 +21,8 @@ from hybrid_assets.datasets.sources import folder_of, locate
 from hybrid_assets.environment import raw_cache
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
+from hybrid_assets.orchestration.storage import content_hash
+from hybrid_assets.recommender.facts import film_facts
 from hybrid_assets.recommender.validity import outside, repeated, unknown
 
 TABLES = ("ratings", "movies", "tags")
@@ -29,6 +31,10 @@ RATING_COLUMNS = {
     "movie_id": "what was rated",
     "rating": "stars",
     "timestamp": "when, in unix seconds",
+}
+# Of `movies` what models and learned fusions read: an edited title makes none of them anew.
+READS_FACTS: dict[str, Callable[[pl.LazyFrame], str]] = {
+    "movies": lambda movies: content_hash(film_facts(movies.collect()))
 }
 TAG_SCHEMA = {"user_id": pl.Int64, "movie_id": pl.Int64, "tag": pl.String, "timestamp": pl.Int64}
 

@@ -5,13 +5,15 @@ from collections.abc import Callable, Mapping
 import dagster as dg
 import polars as pl
 
-from hybrid_assets.assets.stackers import READS_FACTS, embeddings_of, learned_asset, system_tags
+from hybrid_assets.assets.raw import READS_FACTS
+from hybrid_assets.assets.stackers import embeddings_of, learned_asset, system_tags
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.checks import Check
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.orchestration.storage import TableStore
+from hybrid_assets.recommender.facts import film_facts
 from hybrid_assets.recommender.fusion import FUSIONS, PROFILE_READING
-from hybrid_assets.recommender.learned.context import CONTEXT, film_facts
+from hybrid_assets.recommender.learned.context import CONTEXT
 from hybrid_assets.recommender.learned.features import known_from
 from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
 from hybrid_assets.recommender.learned.learned_systems import content_towers, learned_fusion

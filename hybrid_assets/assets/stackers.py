@@ -3,29 +3,25 @@
 Systems share them whose models of ratings alone, which choose them, are the same: an edited tag makes none anew.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 import polars as pl
 
+from hybrid_assets.assets.raw import READS_FACTS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
-from hybrid_assets.orchestration.storage import content_hash
-from hybrid_assets.recommender.learned.context import film_facts
+from hybrid_assets.recommender.facts import film_facts
 from hybrid_assets.recommender.learned.features import candidate_features
 from hybrid_assets.recommender.learned.learned_systems import LearnedSpec, learn, taught_candidates, with_texts
 from hybrid_assets.recommender.learned.stacking import importances
-from hybrid_assets.recommender.models.algorithms import libraries_of
+from hybrid_assets.recommender.models.algorithms import libraries_of, takes
 from hybrid_assets.recommender.tables import ids_and_vectors
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
 from hybrid_assets.specs import code_of, learned_spec, model_specs, of_account
 from hybrid_assets.system_settings import SystemSettings
 
-# What of the movies a learned fusion depends on.
-READS_FACTS: dict[str, Callable[[pl.LazyFrame], str]] = {
-    "movies": lambda movies: content_hash(film_facts(movies.collect()))
-}
 WHO = "for whom: users of the data, or newcomers, who bring few ratings"
 TREES = (
     "The learned fusion: boosted trees (LightGBM, XE-NDCG loss) over the branches' scores and what is known of "
@@ -126,6 +122,7 @@ def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         ],
         libraries=sorted({"numpy", "scipy" if gated else "lightgbm"} | libraries_of(algorithms)),
         inputs=_taught_by(name, catalog, spec),
+        parts=READS_FACTS,
         kinds=frozenset() if gated else frozenset({"lightgbm"}),
         tags=system_tags(name, system),
         description=f"{GATE if gated else TREES} for candidates whose held-out ratings no branch has seen.",
@@ -133,7 +130,9 @@ def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
         lineage={"weight" if gated else "ranker": _taught_by_columns(name, catalog, spec)},
     )
     def learned(step: Step, train_ratings: pl.LazyFrame, candidates: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
-        taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings_of(spec.reads, tables))
+        facts = film_facts(tables["movies"].collect()) if "movies" in tables else None
+        embeddings = embeddings_of(spec.reads, tables)
+        taught = with_texts(spec, candidates.collect(), train_ratings.collect(), embeddings, facts)
         found = learn(spec, taught, step.say)
         shown = {
             f"{'gate' if gated else 'importance'}_{who}": markdown_table(_weights(rows) if gated else _gains(rows))
@@ -155,15 +154,17 @@ def _gains(rankers: pl.DataFrame) -> pl.DataFrame:
 def _taught_by(name: str, catalog: Catalog, spec: LearnedSpec) -> dict[str, str]:
     """What a system learns its fusion from: parameter name -> asset."""
     embeddings = {f"embeddings_{encoder}": f"embeddings/{encoder}" for encoder in spec.reads}
+    reads_facts = any(takes(model.algorithm, "facts") for model, _ in spec.text_models.values())
     return {
         "train_ratings": "train_ratings",
         "candidates": f"candidates/{catalog.candidates_of(name)}",
         **embeddings,
+        **({"movies": "movies"} if reads_facts else {}),
     }
 
 
 def _taught_by_columns(name: str, catalog: Catalog, spec: LearnedSpec) -> list[tuple[str, str]]:
-    columns = {"train_ratings": "rating", "candidates": "hit"}
+    columns = {"train_ratings": "rating", "candidates": "hit", "movies": "genres"}
     return [(asset, columns.get(parameter, "vector")) for parameter, asset in _taught_by(name, catalog, spec).items()]
 
 

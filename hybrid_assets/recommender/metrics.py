@@ -227,7 +227,7 @@ def miscalibration(lists: Index, rated: Csr, genres: Values) -> Values:
     Args:
         lists: as above.
         rated: CSR of what each user rated in train, at least one each.
-        genres: (items, genres) shares of each item, rows summing to 1 (genres.genre_shares).
+        genres: (items, genres) shares of each item, rows summing to 1 (facts.genre_shares).
 
     Raises:
         ValueError: a user has rated nothing.

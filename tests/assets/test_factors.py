@@ -20,7 +20,11 @@ def catalog(monkeypatch) -> Catalog:
 
 
 def test_no_model_has_the_test_part_as_an_input(catalog):
-    known = {dg.AssetKey("train_ratings"), *(dg.AssetKey(["embeddings", name]) for name in catalog.encoders)}
+    known = {
+        dg.AssetKey("train_ratings"),
+        dg.AssetKey("movies"),
+        *(dg.AssetKey(["embeddings", name]) for name in catalog.encoders),
+    }
     for asset in factor_assets(catalog):
         for inputs in asset.asset_deps.values():
             assert dg.AssetKey("train_ratings") in inputs

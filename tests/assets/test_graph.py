@@ -16,7 +16,7 @@ from hybrid_assets.orchestration import incremental
 from hybrid_assets.orchestration.automation import MADE
 from hybrid_assets.orchestration.staleness import due, judge, recipes_of
 from hybrid_assets.recommender.encoders.encoder_metrics import popularity_matched_auc
-from hybrid_assets.recommender.genres import genre_shares
+from hybrid_assets.recommender.facts import genre_shares
 from hybrid_assets.recommender.metrics import miscalibration
 from hybrid_assets.recommender.tables import encoder_towers
 from hybrid_assets.system_settings import SystemSettings

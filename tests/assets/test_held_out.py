@@ -111,9 +111,9 @@ def test_cold_start_fits_nothing_on_whom_and_what_it_holds_out(graph, monkeypatc
     seen = []
 
     def watched(function):
-        def call(first, ratings, *rest):
+        def call(first, ratings, *rest, **more):
             seen.append(ratings if isinstance(ratings, pl.DataFrame) and "rating" in ratings.columns else first)
-            return function(first, ratings, *rest)
+            return function(first, ratings, *rest, **more)
 
         return call
 

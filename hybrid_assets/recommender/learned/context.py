@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from hybrid_assets.recommender.genres import genre_shares
+from hybrid_assets.recommender.facts import genre_shares
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, Index, first_appearance, positions
 
@@ -77,17 +77,6 @@ class Films:
     span: int
     origin: int
     sequence: "csr_matrix"
-
-
-def film_facts(movies: pl.DataFrame) -> pl.DataFrame:
-    """`movie_id`, `year` and `genres`: the last bracketed four digits (0 to 9) at the end of `title`, null without.
-
-    >>> titles = ["2001 (1968)", "Heat", "فیلم (۲۰۰۱)"]
-    >>> film_facts(pl.DataFrame({"movie_id": [1, 2, 3], "title": titles, "genres": "Drama"}))["year"].to_list()
-    [1968.0, None, None]
-    """
-    year = pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float64).alias("year")
-    return movies.select("movie_id", year, "genres")
 
 
 def films_of(ratings: pl.DataFrame, facts: pl.DataFrame, threshold: float) -> Films:

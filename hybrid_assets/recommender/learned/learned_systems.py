@@ -138,7 +138,9 @@ def taught_candidates(
     return pl.concat(tables)
 
 
-def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, embeddings: Embeddings) -> pl.DataFrame:
+def with_texts(
+    spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, embeddings: Embeddings, facts: pl.DataFrame | None
+) -> pl.DataFrame:
     """`taught_candidates` with what the texts tell of them.
 
     Args:
@@ -146,13 +148,17 @@ def with_texts(spec: LearnedSpec, taught: pl.DataFrame, train: pl.DataFrame, emb
         taught: the candidates, or those of some users.
         train: the train ratings that they were made from.
         embeddings: encoder -> movies and their unit vectors, of all that it `reads`.
+        facts: `film_facts` of all films, for its models that read them.
     """
     if not spec.reads:
         return taught
     texts = {name: embeddings[name] for name in spec.encoders}
 
     def fitted(rest: pl.DataFrame) -> dict[str, TowerPair]:
-        return {name: fit_model(model, rest, embeddings[read]) for name, (model, read) in spec.text_models.items()}
+        return {
+            name: fit_model(model, rest, embeddings[read], facts=facts)
+            for name, (model, read) in spec.text_models.items()
+        }
 
     fold = cross_folds(train, spec.folds, spec.seed)
     parts = []

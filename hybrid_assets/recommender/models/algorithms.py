@@ -51,8 +51,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "most_popular": Algorithm(most_popular),
     "pmf": Algorithm(pmf, ("cornac",)),
     "ease": Algorithm(ease, ("scipy",), version=2),
-    "sequence_ease": Algorithm(sequence_ease, ("scipy",), version=2),
-    "text_ease": Algorithm(text_ease, ("scipy",)),
+    "sequence_ease": Algorithm(sequence_ease, ("scipy",), version=3),
+    "text_ease": Algorithm(text_ease, ("scipy",), version=2),
     "als": Algorithm(implicit_als, ("implicit",), version=2),
     "bpr": Algorithm(bpr, ("cornac",)),
     "biased_mf": Algorithm(biased_mf, ("cornac",)),
@@ -90,6 +90,7 @@ def fit_model(
     ratings: pl.DataFrame,
     embeddings: tuple[Ids, Vectors] | None = None,
     progress: Progress | None = None,
+    facts: pl.DataFrame | None = None,
 ) -> TowerPair:
     """A model's tower pair.
 
@@ -98,11 +99,12 @@ def fit_model(
         ratings: `user_id`, `movie_id`, `rating`, `timestamp`, in training order.
         embeddings: movie ids and vectors, for an algorithm that learns from texts; of no account to the others.
         progress: told how far it is, by the models that take minutes.
+        facts: `film_facts` of all films, for an algorithm that reads years and genres; of no account to the others.
 
     Raises:
-        ValueError: the model cannot be fitted on these ratings, or learns from texts and has no embeddings.
+        ValueError: the model cannot be fitted on these ratings, or learns from texts or facts and has none.
     """
-    function, columns, settings = _call(model, ratings, embeddings)
+    function, columns, settings = _call(model, ratings, embeddings, facts)
     if takes(model.algorithm, "progress"):
         settings["progress"] = progress
     return function(*columns, **settings)
@@ -113,22 +115,23 @@ def fit_folds(
     train: pl.DataFrame,
     embeddings: tuple[Ids, Vectors] | None = None,
     progress: Callable[[Fold], Progress] | None = None,
+    facts: pl.DataFrame | None = None,
 ) -> dict[Fold, TowerPair]:
     """`fit_model` of each fold of train. A long descent that keeps Python to itself has a process beside this one."""
     rows = {fold: fold_of(train, fold) for fold in FOLDS}
     steps = train.height * model.settings["epochs"] if model.algorithm in ONE_RATING_A_STEP else 0
     if steps < WORTH_A_PROCESS:
         return {
-            fold: fit_model(model, ratings, embeddings, progress(fold) if progress else None)
+            fold: fit_model(model, ratings, embeddings, progress(fold) if progress else None, facts)
             for fold, ratings in rows.items()
         }
     # the standard library's processes run the script again that started this one, and it would wait for its own lock
     from loky import ProcessPoolExecutor
 
     with ProcessPoolExecutor(1) as beside:
-        function, columns, settings = _call(model, rows["fit"], embeddings)
+        function, columns, settings = _call(model, rows["fit"], embeddings, facts)
         fitted = beside.submit(function, *columns, **settings)
-        return {"train": fit_model(model, rows["train"], embeddings), "fit": fitted.result()}
+        return {"train": fit_model(model, rows["train"], embeddings, facts=facts), "fit": fitted.result()}
 
 
 def fold_in_models(
@@ -158,13 +161,20 @@ def takes(algorithm: str, parameter: str) -> bool:
 
 
 def _call(
-    model: ModelSpec, ratings: pl.DataFrame, embeddings: tuple[Ids, Vectors] | None
+    model: ModelSpec, ratings: pl.DataFrame, embeddings: tuple[Ids, Vectors] | None, facts: pl.DataFrame | None
 ) -> tuple[Callable[..., TowerPair], tuple[npt.NDArray[Any], ...], dict[str, Any]]:
     """The model's function and what it is called with."""
-    given = {"threshold": model.threshold, "timestamps": ratings["timestamp"].to_numpy(), "embeddings": embeddings}
+    given = {
+        "threshold": model.threshold,
+        "timestamps": ratings["timestamp"].to_numpy(),
+        "embeddings": embeddings,
+        "facts": facts,
+    }
     more = {name: value for name, value in given.items() if takes(model.algorithm, name)}
     if more.get("embeddings", ()) is None:
         raise ValueError(f"{model.algorithm} learns from an encoder's embeddings and was given none")
+    if more.get("facts", ()) is None:
+        raise ValueError(f"{model.algorithm} reads the films' years and genres and was given none")
     return ALGORITHMS[model.algorithm].function, _columns(ratings), {**model.settings, **more}
 
 

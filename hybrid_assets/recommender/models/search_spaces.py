@@ -59,7 +59,14 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "bpr": descent,
         "ease": {**weighted, "regularisation": scale(10.0, 3000.0)},
         "sequence_ease": in_order,
-        "text_ease": {**in_order, "text_weight": scale(0.03, 3.0), "text_width": scale(0.05, 2.0)},
+        "text_ease": {
+            **in_order,
+            "text_weight": scale(0.03, 3.0),
+            "text_width": scale(0.05, 2.0),
+            "genre_weight": scale(0.01, 1.0),
+            "year_weight": scale(0.01, 1.0),
+            "year_width": scale(1.0, 50.0),
+        },
         "als": {
             **weighted,
             "factors": count(8, 128),

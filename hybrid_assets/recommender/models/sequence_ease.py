@@ -1,4 +1,4 @@
-"""EASE over what users rated close together: the item-item model with a closed form, told the order of the ratings.
+"""EASE over what users rated close together: the item-item model with a closed form, told when ratings were made.
 
 Belongs here: that closed form. Does not: EASE without an order (ease.py), models trained on sequences (sequences.py).
 """
@@ -10,6 +10,8 @@ import numpy as np
 from hybrid_assets.recommender.models.ease import LARGEST_SIDE, columns_of_b
 from hybrid_assets.recommender.models.interactions import Ratings, check_ratings, rating_weights
 from hybrid_assets.recommender.towers import Ids, Index, TowerPair, Values, Vectors, first_appearance, positions
+
+YEAR_SECONDS = 365.25 * 86400
 
 
 def sequence_ease(
@@ -24,18 +26,22 @@ def sequence_ease(
     most_movies: int,
     liked_only: bool,
     power: float,
-    also: Callable[[Vectors, Ids], Vectors] | None = None,
+    arrival_weight: float,
+    arrival_width: float,
+    also: Callable[[Ids], Vectors] | None = None,
 ) -> TowerPair:
     """Score of a movie = sum over the user's ratings x_uj B_ji; two movies count together as they were rated close.
 
-    B = I - P diag(P)^-1, P = (G + l I)^-1, G_ij = sum over users x_ui x_uj exp(-|p_ui - p_uj| / decay), with p the
+    B = I - P diag(P)^-1, P = (G + A + l I)^-1, G_ij = sum over users x_ui x_uj exp(-|p_ui - p_uj| / decay), with p the
     place of a rating in the order of time among the user's ratings of scored movies, the mean of their places where
-    times are equal. With an infinite decay, or where all times are equal, G is X'X and this is EASE. G is positive
-    semi-definite: so are X'X and the kernel, and so is their product entry by entry (Schur). All but the `most_movies`
-    most rated have the zero vector: the inverse costs the cube of their number. The order among train ratings is used,
+    times are equal. A_ij = sqrt(G_ii G_jj) arrival_weight exp(-|a_i - a_j| / arrival_width), a when a movie was first
+    rated: what came at about the same time counts as if it had been rated together, more where both are rated more.
+    Without A, and with an infinite decay or where all times are equal, G is X'X and this is EASE. G and A are positive
+    semi-definite: so are X'X and the kernels, and so are products entry by entry (Schur). All but the `most_movies`
+    most rated have the zero vector: the inverse costs the cube of their number. The times of train ratings are used,
     and nothing of what was held out between them.
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", WWW 2019 (arXiv 1905.03375), equation 8,
-    with that G in place of X'X.
+    with G + A in place of X'X.
 
     Args:
         user_ids: (n,) user of each rating.
@@ -48,7 +54,9 @@ def sequence_ease(
         most_movies: how many movies are scored, at most LARGEST_SIDE.
         liked_only: whether only liked ratings count.
         power: weight of a rating is (rating / threshold)^power.
-        also: G and the ids of its movies -> G with what else is known of them (text_ease.py).
+        arrival_weight: of movies that were first rated at about the same time, at least 0.
+        arrival_width: years over which that falls by a factor e, above 0.
+        also: ids of the scored movies -> what else they are alike in (text_ease.py), which counts as A's kernel does.
 
     Raises:
         ValueError: as `interactions`; or more movies are to be scored than a dense inverse is supported for.
@@ -68,8 +76,11 @@ def sequence_ease(
     order = order[place[order] >= 0]
     when = _places(row[order], timestamps[order])
     gram = _gram(row[order], place[order], weights[order], when, len(kept), decay)
+    alike = np.float32(arrival_weight) * near(_first_rated(place, timestamps, len(kept)), arrival_width)
     if also:
-        gram = also(gram, items[kept])
+        alike += also(items[kept])
+    often = np.sqrt(np.diag(gram))
+    gram += alike * np.outer(often, often)
     user_vectors = np.zeros((len(users), len(kept)), dtype=np.float32)
     user_vectors[row[order], place[order]] = weights[order]
     item_vectors = np.zeros((len(items), len(kept)), dtype=np.float32)
@@ -80,6 +91,20 @@ def sequence_ease(
 def most_rated(items: Index, most: int) -> Index:
     """Indices of the `most` items that occur most often, ascending; of equally frequent ones the first."""
     return np.sort(np.argsort(-np.bincount(items), kind="stable")[:most])
+
+
+def near(years: Values, width: float) -> Vectors:
+    """exp(-|difference| / width) of each two; 0 where one of them is not known."""
+    known = years.astype(np.float32)
+    kernel: Vectors = np.nan_to_num(np.exp(-np.abs(known[:, None] - known) / np.float32(width)))
+    return kernel
+
+
+def _first_rated(items: Index, timestamps: Ids, item_count: int) -> Values:
+    """When each item was first rated, in years from the first of all ratings; those of item -1 do not count."""
+    first = np.full(item_count, np.inf)
+    np.minimum.at(first, items[items >= 0], (timestamps - timestamps.min())[items >= 0])
+    return first / YEAR_SECONDS
 
 
 def _places(users: Index, times: Ids) -> Values:

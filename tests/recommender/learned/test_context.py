@@ -11,7 +11,6 @@ from hybrid_assets.recommender.learned.context import (
     SEQUENCE_DECAY,
     SEQUENCE_POWERS,
     context_features,
-    film_facts,
     films_of,
     in_sequence,
 )
@@ -98,13 +97,6 @@ def test_films_rated_one_after_the_other_are_near_in_sequence():
     assert in_sequence(users[:1], items[:1], np.array([1]), 4).nnz == 0
     row = np.arange(25)
     assert in_sequence(np.zeros(25, dtype=int), row, row, 25).toarray()[0].nonzero()[0].tolist() == list(range(1, 21))
-
-
-def test_years_are_read_from_titles():
-    movies = pl.DataFrame(
-        {"movie_id": range(5), "title": ["A (1999)", "B (1999) ", "(500) Days", "1984", None], "genres": None}
-    )
-    assert film_facts(movies)["year"].to_list() == [1999.0, 1999.0, None, None, None]
 
 
 def test_who_rated_everything_at_one_time_tells_nothing_of_an_order():

@@ -62,7 +62,8 @@ READER = ModelSpec(
     "text_ease",
     {
         "regularisation": 5.0, "liked_only": False, "power": 2.0, "decay": 5.0, "most_movies": 60,
-        "text_weight": 0.5, "text_width": 0.5,
+        "text_weight": 0.5, "text_width": 0.5, "genre_weight": 0.1, "year_weight": 0.2, "year_width": 15.0,
+        "arrival_weight": 0.1, "arrival_width": 3.0,
     },
     4.0,
 )  # fmt: skip
@@ -90,7 +91,7 @@ def spec(**changed):
 
 def taught_by(train):
     rows = taught_candidates(spec(), MODEL_SPECS, train, facts(train), lambda told: None)
-    return with_texts(spec(), rows, train, TEXTS)
+    return with_texts(spec(), rows, train, TEXTS, facts(train))
 
 
 def without_a_mark(rows):
@@ -125,11 +126,11 @@ def test_of_new_people_nothing_but_what_they_bring_is_known():
 def test_a_model_that_reads_texts_chooses_no_candidates_and_tells_of_them_what_it_learnt_from_the_rest():
     train = tastes()
     rows = taught_candidates(spec(), MODEL_SPECS, train, facts(train), lambda told: None)
-    taught = with_texts(spec(), rows, train, TEXTS)
+    taught = with_texts(spec(), rows, train, TEXTS, facts(train))
     assert taught.select(rows.columns).equals(rows)
     fold = 1
     rest = train.filter(pl.Series(cross_folds(train, 3, 5) != fold))
-    pair = fit_model(READER, rest, TEXTS["text"])
+    pair = fit_model(READER, rest, TEXTS["text"], facts=facts(train))
     scores, rated = pair.user_vectors @ pair.item_vectors.T, set(rest.select("user_id", "movie_id").rows())
     users, items = pair.user_ids.tolist(), pair.item_ids.tolist()
     for user, movie, score, z in (
@@ -145,7 +146,7 @@ def test_of_new_people_a_model_that_reads_texts_tells_what_it_makes_of_the_ratin
     train = tastes()
     of_newcomers = taught_by(train).filter(fold=4)
     left_out = leave_out(train, 0.3, 5 + 1)
-    pair = fit_model(READER, left_out.warm, TEXTS["text"])
+    pair = fit_model(READER, left_out.warm, TEXTS["text"], facts=facts(train))
     user_of, _ = fold_in_models({"reader": READER}, {"reader": pair}, left_out.warm)["reader"]
     for user, movie, score in of_newcomers.head(5).select("user_id", "movie_id", "reader.score").iter_rows():
         brought = left_out.of_users.filter((pl.col("user_id") == user) & (pl.col("place") < 4))
@@ -160,7 +161,7 @@ def test_where_a_model_that_reads_texts_cannot_take_in_new_people_these_teach_no
     reading = spec(text_models={"reader": (vbpr, "text")})
     rows = taught_candidates(reading, MODEL_SPECS, train, facts(train), lambda told: None)
     assert rows["fold"].max() == 4
-    assert with_texts(reading, rows, train, TEXTS)["fold"].unique().sort().to_list() == [0, 1, 2]
+    assert with_texts(reading, rows, train, TEXTS, facts(train))["fold"].unique().sort().to_list() == [0, 1, 2]
 
 
 def test_those_who_teach_as_new_people_are_not_those_whom_cold_start_draws_by_the_same_seed():

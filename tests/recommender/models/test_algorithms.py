@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from planted_ratings import two_tastes
 
-from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, VbprSettings
+from hybrid_assets.model_settings import Bert4RecSettings, PmfSettings, SasRecSettings, TextEaseSettings, VbprSettings
 from hybrid_assets.recommender.models import algorithms
 from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_folds, fit_model, fold_in_models
 from hybrid_assets.recommender.split import split_ratings
@@ -113,6 +113,12 @@ def test_when_a_train_movie_was_rated_changes_a_model_of_sequences(settings):
 def test_a_model_that_reads_texts_says_so_where_it_gets_none():
     with pytest.raises(ValueError, match="vbpr learns from an encoder's embeddings"):
         fit_model(model_spec(VbprSettings(algorithm="vbpr", encoder="minilm"), 4.0), timed_ratings())
+
+
+def test_a_model_that_reads_years_and_genres_says_so_where_it_gets_none():
+    model, texts = model_spec(TextEaseSettings(algorithm="text_ease", encoder="minilm"), 4.0), np.ones((1, 2))
+    with pytest.raises(ValueError, match="text_ease reads the films' years and genres and was given none"):
+        fit_model(model, timed_ratings(), (np.array([1]), texts.astype(np.float32)))
 
 
 def test_a_new_person_is_weighed_by_the_threshold_that_the_model_was_fitted_with():

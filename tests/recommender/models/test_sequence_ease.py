@@ -4,10 +4,11 @@ import numpy as np
 from planted_ratings import two_tastes
 
 from hybrid_assets.recommender.models.ease import ease
-from hybrid_assets.recommender.models.sequence_ease import most_rated, sequence_ease
+from hybrid_assets.recommender.models.sequence_ease import YEAR_SECONDS, most_rated, sequence_ease
 from hybrid_assets.recommender.towers import positions
 
 in_order = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 20}
+in_order |= {"arrival_weight": 0.0, "arrival_width": 1.0}
 
 
 def of_one_user(items, times):
@@ -27,6 +28,25 @@ def test_sequence_ease_counts_what_was_rated_close_together():
     weights = np.eye(3) - inverse / np.diag(inverse)
     assert pair.item_ids.tolist() == [9, 7, 8]
     np.testing.assert_allclose(pair.user_vectors @ pair.item_vectors.T, [weights.sum(axis=0)], rtol=1e-5)
+
+
+def test_movies_that_came_at_about_the_same_time_count_together_by_hand():
+    # 7 was first rated by the second user, two years before 8; movie 6 is rated less and not scored
+    users, items = np.array([1, 1, 2, 2, 3, 3]), np.array([7, 8, 7, 8, 8, 6])
+    times = np.array([3.0, 4.0, 0.0, 2.0, 9.0, 1.0]) * YEAR_SECONDS
+    found = sequence_ease(
+        users,
+        items,
+        np.full(6, 4.0, np.float32),
+        timestamps=times.astype(np.int64),
+        regularisation=0.5,
+        decay=2.0,
+        **in_order | {"most_movies": 2, "arrival_weight": 0.4, "arrival_width": 5.0},
+    )
+    together = 2 * np.exp(-1 / 2) + np.sqrt(2 * 3) * 0.4 * np.exp(-2 / 5)
+    inverse = np.linalg.inv(np.array([[2 + 2 * 0.4, together], [together, 3 + 3 * 0.4]]) + 0.5 * np.eye(2))
+    np.testing.assert_allclose(found.item_vectors[:2], (np.eye(2) - inverse / np.diag(inverse)).T, rtol=1e-4)
+    assert not found.item_vectors[2].any()
 
 
 def test_sequence_ease_without_decay_is_ease():
@@ -94,6 +114,7 @@ def test_equal_times_share_the_mean_of_their_places():
 
 
 ORDERED = {"threshold": 4.0, "liked_only": False, "power": 1.0, "most_movies": 50, "decay": 2.0}
+ORDERED |= {"arrival_weight": 0.0, "arrival_width": 1.0}
 
 
 def test_users_whose_ratings_have_the_same_times_do_not_run_together():

@@ -1,6 +1,6 @@
-"""Genres as numbers: each movie's share of each genre.
+"""What a catalogue says of a film beside its text: its year, and its genres as shares of each.
 
-Belongs here: reading MovieLens's `A|B|C`. Does not: what lists make of it (metrics.py).
+Belongs here: reading MovieLens's `Title (1999)` and `A|B|C`. Does not: what models and lists make of it.
 """
 
 import numpy as np
@@ -10,6 +10,17 @@ from hybrid_assets.recommender.towers import Ids, Values, positions
 
 # A movie without genres, in MovieLens's words; a genre of its own, so that every movie has one.
 NONE = "(no genres listed)"
+
+
+def film_facts(movies: pl.DataFrame) -> pl.DataFrame:
+    """`movie_id`, `year` and `genres`: the last bracketed four digits (0 to 9) at the end of `title`, null without.
+
+    >>> titles = ["2001 (1968)", "Heat", "فیلم (۲۰۰۱)"]
+    >>> film_facts(pl.DataFrame({"movie_id": [1, 2, 3], "title": titles, "genres": "Drama"}))["year"].to_list()
+    [1968.0, None, None]
+    """
+    year = pl.col("title").str.extract(r"\(([0-9]{4})\)\s*$").cast(pl.Float64).alias("year")
+    return movies.select("movie_id", year, "genres")
 
 
 def genre_shares(movies: pl.DataFrame, item_ids: Ids) -> Values:
