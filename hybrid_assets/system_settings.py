@@ -36,9 +36,9 @@ class StackerSettings(Settings):
     """Movies of each user that are ranked: those with the highest sum of the models' standardised scores."""
     negatives: Annotated[int, Field(ge=1)] = 100
     """How many of a user's candidates without a liked held-out rating teach, drawn at random; all with one do."""
-    trees: Annotated[int, Field(ge=1)] = 200
+    trees: Annotated[int, Field(ge=1)] = 100
     """How many trees."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
     """Share of each tree's values that is added."""
     leaves: Annotated[int, Field(ge=2)] = 15
     """Most leaves of a tree."""
@@ -46,7 +46,7 @@ class StackerSettings(Settings):
     """Fewest rows of a leaf."""
     feature_share: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Share of the features that each tree may use."""
-    row_share: Annotated[float, Field(gt=0, le=1)] = 0.8
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of the rows that each tree sees."""
     rankers: Annotated[int, Field(ge=1)] = 3
     """How many rankers are trained, each with draws of its own; their scores are averaged."""

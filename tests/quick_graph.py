@@ -79,6 +79,6 @@ def quick_catalog(folder: Path) -> Catalog:
         if system["fusion"] in ("gated", "stacked"):
             system["stacker"] = {"folds": 2, "candidates": 50}
         if system["fusion"] == "stacked":
-            system["stacker"] |= {"trees": 10, "smallest_leaf": 10}
+            system["stacker"] |= {"trees": 10, "smallest_leaf": 5}
     settings["evaluation"] |= {"bootstrap_resamples": 100, "k": 5, "list_length": 10}
     return Catalog.model_validate(settings)
