@@ -34,6 +34,8 @@ def search_space(algorithm: str) -> "dict[str, BaseDistribution]":
         "regularisation": scale(10.0, 1000.0),
         "decay": scale(2.0, 100.0),
         "most_movies": count(1000, 4000),
+        "arrival_weight": scale(0.01, 1.0),
+        "arrival_width": scale(0.5, 20.0),
     }
     descent: dict[str, Any] = {
         "factors": count(8, 128),
