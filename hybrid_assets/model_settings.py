@@ -66,7 +66,7 @@ class EaseSettings(_Weighted):
 
 
 class _InOrder(_Weighted):
-    """How EASE reads the order of a user's ratings."""
+    """How EASE reads when ratings were made."""
 
     regularisation: Annotated[float, Field(gt=0)] = 100.0
     """Weight of the squared norm of the item-item matrix."""

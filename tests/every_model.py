@@ -37,7 +37,7 @@ def with_texts(
 
 def with_facts(
     model: Callable[..., TowerPair], users: np.ndarray, items: np.ndarray, *rest: object, **settings: object
-):
+) -> TowerPair:
     """A model over years and genres that are random."""
     movies, draws = np.unique(items), np.random.default_rng(5)
     years, genres = draws.integers(1930, 2020, len(movies)), draws.choice(["Drama", "Comedy|Drama", ""], len(movies))

@@ -345,6 +345,16 @@ SEQUENTIAL = {
     "refresh": False,
 }
 # for each kind of settings, another value of every one of them
+IN_ORDER = {
+    "refresh": False,
+    "liked_only": True,
+    "power": 1.0,
+    "regularisation": 9.0,
+    "decay": 2.0,
+    "most_movies": 9,
+    "arrival_weight": 0.7,
+    "arrival_width": 7.0,
+}
 ANOTHER = [
     (FolderSettings(path="/a"), {"path": "/b", "columns": {"user_id": "customer"}, "rating_range": (1, 5)}),
     (
@@ -418,34 +428,18 @@ ANOTHER = [
     (MostPopularSettings(algorithm="most_popular"), {"refresh": False}),
     (
         SequenceEaseSettings(algorithm="sequence_ease"),
-        {
-            "refresh": False,
-            "liked_only": True,
-            "power": 1.0,
-            "regularisation": 9.0,
-            "decay": 2.0,
-            "most_movies": 9,
-            "arrival_weight": 0.7,
-            "arrival_width": 7.0,
-        },
+        IN_ORDER,
     ),
     (
         TextEaseSettings(algorithm="text_ease", encoder="a"),
-        {
-            "refresh": False,
-            "liked_only": True,
-            "power": 1.0,
-            "regularisation": 9.0,
-            "decay": 2.0,
-            "most_movies": 9,
+        IN_ORDER
+        | {
             "encoder": "b",
             "text_weight": 0.1,
             "text_width": 0.1,
             "genre_weight": 0.7,
             "year_weight": 0.7,
             "year_width": 7.0,
-            "arrival_weight": 0.7,
-            "arrival_width": 7.0,
         },
     ),
     (EaseSettings(algorithm="ease"), {"refresh": False, "liked_only": True, "power": 1.0, "regularisation": 9.0}),

@@ -158,16 +158,17 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
             for encoder in encoders
             if f"embeddings_{encoder}" in here
         }
-        facts = film_facts(here["movies"].collect()) if reads_facts else None
+        facts = cache(lambda: film_facts(here["movies"].collect()))
         fitted = {}
         for name, model in models.items():
             read = catalog.encoder_of(name)
             if read and read not in embedded:
                 continue  # the systems with it say why they have no figures
             step.say(f"fitting {name} on {split.warm.height:,} ratings, without the cold users and movies")
-            fitted[name] = fit_model(model, split.warm, embedded[read] if read else None, facts=facts)
+            told = facts() if takes(model.algorithm, "facts") else None
+            fitted[name] = fit_model(model, split.warm, embedded[read] if read else None, facts=told)
         held = _HeldOut(catalog, split, fitted, embedded)
-        films = cache(lambda: films_of(split.warm, film_facts(here["movies"].collect()), threshold))
+        films = cache(lambda: films_of(split.warm, facts(), threshold))
         rows = []
         for name, system in systems.items():
             needed = fused_by.get(name, "") if f"fused_by_{name}" not in here else ""
@@ -177,7 +178,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
                 taught = here[f"fused_by_{name}"].collect().filter(~pl.col("user_id").is_in(users.tolist()))
                 spec = learned_spec(catalog, system)
                 texts = {encoder: embedded[encoder] for encoder in spec.reads}
-                tell = partial(with_texts, spec, train=train, embeddings=texts, facts=facts)
+                tell = partial(with_texts, spec, train=train, embeddings=texts, facts=facts())
                 step.say(f"{name}: learning from those who are not held out")
                 fusion = _Learned(learn_for_newcomers(spec, taught, tell, max(settings.known), step.say), films())
             elif not missing:

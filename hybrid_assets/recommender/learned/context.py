@@ -13,6 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from hybrid_assets.recommender.facts import genre_shares
+from hybrid_assets.recommender.models.sequence_ease import YEAR_SECONDS
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Ids, Index, first_appearance, positions
 
@@ -25,7 +26,6 @@ Numbers: TypeAlias = npt.NDArray[np.float64]
 
 # What the ranker knows of user and film beside the branches; its share of a score is named so too.
 CONTEXT = "context"
-YEAR_SECONDS = 365.25 * 86400
 # Ratings that pull a film's mean to the mean of all.
 PRIOR_RATINGS = 5.0
 # Made near each other: at most so many years apart.
