@@ -33,7 +33,7 @@ CONFUSING = 400
 def name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, float, str]]) -> None:
     """Write each point's name beside it, where it covers neither a point nor another name; a thin line if far off."""
     # Positions in pixels are known only once the layout is.
-    if figure.get_layout_engine() is not None:
+    if figure.get_constrained_layout():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     frame = axes.get_window_extent()
@@ -46,6 +46,8 @@ def name_points(figure: "Figure", axes: "Axes", points: Sequence[tuple[float, fl
         others = dots[:position] + dots[position + 1 :]
         best, lowest = NAME_PLACES[0], np.inf
         for place in NAME_PLACES:
+            if place[0] >= lowest:  # nor will those further off cost less
+                break
             box = _name_box(place, dot, size, figure.dpi)
             outside = box.width * box.height - _overlap(box, frame)
             cost = place[0] + outside + sum(_overlap(box, other) for other in taken)
