@@ -4,6 +4,7 @@ Belongs here: finding an encoder's files on disk, in a package or on the hub, an
 into a model (encoding.py).
 """
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -227,6 +228,17 @@ def _package_folder(module: str) -> Path:
     return found[0].parent
 
 
+def _digest(file: Path) -> str:
+    found = file.stat()
+    return _digest_of(file, found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+@functools.cache  # several encoders begin with the same weights
+def _digest_of(file: Path, *version: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _file_digests(folder: Path, sha256: str | None, only_weights: bool = False) -> dict[str, str]:
     gguf = gguf_file(folder)
     weights = [gguf] if gguf else sorted(folder.glob("**/*.safetensors"))
@@ -246,8 +258,7 @@ def _file_digests(folder: Path, sha256: str | None, only_weights: bool = False) 
     settings = sorted(file for ending in endings for file in folder.glob(f"**/*.{ending}"))
     digests = {}
     for file in [*weights, *settings]:
-        with file.open("rb") as stream:
-            digests[str(file.relative_to(folder))] = hashlib.file_digest(stream, "sha256").hexdigest()
+        digests[str(file.relative_to(folder))] = _digest(file)
     found = digests[str(weights[0].relative_to(folder))]
     if sha256 is not None and found != sha256:
         raise EncoderUnavailable(
