@@ -399,6 +399,7 @@ class TableStore(dg.ConfigurableIOManager):
         content, table = io.BytesIO(), obj.table
         table.write_parquet(
             content,
+            compression_level=1,  # half the time of the default, for a hundredth more bytes
             row_group_size=1 + table.height * ROW_GROUP_BYTES // max(int(table.estimated_size()), ROW_GROUP_BYTES),
             metadata={STAMP_KEY: json.dumps(asdict(obj.stamp), sort_keys=True)},
         )
