@@ -3,6 +3,8 @@
 Belongs here: how a test calls the fusion's parts. Does not: what has to hold of them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 from planted_ratings import facts
@@ -12,13 +14,17 @@ from hybrid_assets.recommender.learned.features import (
     Known,
     aligned,
     centred_content,
+    content_features,
     feature_names,
     known_from,
+    shortlists,
 )
-from hybrid_assets.recommender.learned.stacking import train_ranker
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
+from hybrid_assets.recommender.learned.stacking import ranker_rows, train_ranker
 from hybrid_assets.recommender.models.ease import ease
 from hybrid_assets.recommender.models.fold_in import Fitted, UserOf, fold_in
 from hybrid_assets.recommender.models.popularity import most_popular
+from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import TowerPair
 
@@ -45,8 +51,24 @@ def noise(ratings: pl.DataFrame) -> TowerPair:
     return TowerPair(*sides[0], *sides[1])
 
 
-def known(ratings: pl.DataFrame, contents: dict[str, TowerPair] | None = None) -> Known:
-    return known_from(ratings, {"ease": model(ratings), "noise": noise(ratings)}, facts(ratings), 4.0, contents)
+def known(ratings: pl.DataFrame) -> Known:
+    return known_from(ratings, {"ease": model(ratings), "noise": noise(ratings)}, facts(ratings), 4.0)
+
+
+def ranked(
+    fusion: LearnedFusion,
+    of: Known,
+    *,
+    size: int = 30,
+    k: int = 10,
+    explained: int = 10,
+    contents: dict[str, TowerPair] | None = None,
+    text_models: dict[str, TowerPair] | None = None,
+) -> Ranking:
+    """Everybody's lists."""
+    by_texts = (aligned(them or {}, of.pool) for them in (contents, text_models))
+    told = content_features(of.ratings, of.pool, next(by_texts), 4.0, next(by_texts))
+    return learned_ranking(fusion, shortlists(of, size), of.pool, told, k, explained=explained)
 
 
 def texts(ratings: pl.DataFrame) -> dict[str, TowerPair]:
@@ -64,7 +86,14 @@ def trained(ratings: pl.DataFrame, *, with_texts: bool = False) -> list[str]:
         taught = with_contents(taught, rest, pool, aligned(texts(rest) if with_texts else {}, pool), 4.0)
         parts.append(taught.with_columns(fold=pl.lit(part)))
     names = feature_names(["ease", "noise"], ["text"] if with_texts else [])
-    return [train_ranker(pl.concat(parts), names, **SMALL | {"seed": seed, "row_share": 0.8}) for seed in (1, 2)]
+    return [small_ranker(pl.concat(parts), names, seed=seed, row_share=0.8) for seed in (1, 2)]
+
+
+def small_ranker(taught: pl.DataFrame, names: Sequence[str], **changed: float) -> str:
+    """A ranker with the SMALL settings, but for those `changed`."""
+    settings = SMALL | changed
+    rows = ranker_rows(taught, names, smallest_leaf=settings["smallest_leaf"], seed=settings["seed"])
+    return train_ranker(rows, **settings)
 
 
 def drawn(users: int, each: int, seed: int = 0) -> pl.DataFrame:

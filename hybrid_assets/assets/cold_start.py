@@ -91,7 +91,7 @@ def _cold_start_asset(catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key="cold_start",
         group="metrics",
-        version=f"6.{code_of(model.algorithm for model in models.values())}",
+        version=f"7.{code_of(model.algorithm for model in models.values())}",
         settings=[
             settings,
             {name: system.model_dump(exclude={"published"}) for name, system in systems.items()},

@@ -1,6 +1,7 @@
 """train_ratings + movies -> candidates/<system>, with embeddings -> stackers/ or gates/<system>: learned fusions.
 
-Systems share them whose models of ratings alone, which choose them, are the same: an edited tag makes none anew.
+factors -> shortlists/<system>: the candidates that get ranked by them. Systems share both kinds of candidates whose
+models of ratings alone, which choose them, are the same: an edited tag makes none anew.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,11 +13,11 @@ from hybrid_assets.assets.raw import READS_FACTS
 from hybrid_assets.catalog import Catalog
 from hybrid_assets.orchestration.incremental import Computed, Step, incremental_asset
 from hybrid_assets.recommender.facts import film_facts
-from hybrid_assets.recommender.learned.features import candidate_features
+from hybrid_assets.recommender.learned.features import candidate_features, known_from, shortlists
 from hybrid_assets.recommender.learned.learned_systems import LearnedSpec, learn, taught_candidates, with_texts
 from hybrid_assets.recommender.learned.stacking import importances
 from hybrid_assets.recommender.models.algorithms import libraries_of, takes
-from hybrid_assets.recommender.tables import ids_and_vectors
+from hybrid_assets.recommender.tables import ids_and_vectors, model_towers
 from hybrid_assets.recommender.towers import Ids, Vectors
 from hybrid_assets.reporting.markdown import markdown_table
 from hybrid_assets.specs import code_of, learned_spec, model_specs, of_account
@@ -42,11 +43,13 @@ GATE_COLUMNS = {
 
 
 def stacker_assets(catalog: Catalog) -> list[dg.AssetsDefinition]:
-    """stackers/<system> or gates/<system> for every system that learns, and the candidates that they learn from."""
+    """stackers/<system> or gates/<system> for every system that learns, the candidates that teach them and those that
+    they rank."""
     learned = [name for name, system in catalog.systems.items() if system.is_learned]
     drawn = dict.fromkeys(catalog.candidates_of(name) for name in learned)
     return [
         *(_candidates_asset(name, catalog) for name in drawn),
+        *(_shortlists_asset(name, catalog) for name in drawn),
         *(_learned_asset(name, catalog) for name in learned),
     ]
 
@@ -102,6 +105,44 @@ def _candidates_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     return stacker_candidates
 
 
+def _shortlists_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
+    spec, size = learned_spec(catalog, catalog.systems[name]), catalog.systems[name].learning.candidates
+
+    @incremental_asset(
+        key=f"shortlists/{name}",
+        group="stackers",
+        version="1",
+        settings=[size, spec.threshold],
+        libraries=["numpy", "scipy"],
+        inputs={
+            "train_ratings": "train_ratings",
+            "movies": "movies",
+            **{f"factors_{model}": f"factors/{model}" for model in spec.choosing},
+        },
+        parts=READS_FACTS,
+        description=(
+            f"The {size} candidates of each user that a learned fusion over {', '.join(spec.choosing)} ranks, with "
+            "what these models and the context tell of them."
+        ),
+        columns={
+            "user_id": "for whom",
+            "movie_id": "the candidate; a user's best by the sum of the models' standardised scores first",
+            **dict.fromkeys(candidate_features(spec.choosing), "as in candidates/<system>"),
+        },
+        lineage={
+            "user_id": [("train_ratings", "user_id")],
+            "movie_id": [("train_ratings", "movie_id")],
+            **{f"{model}.score": [(f"factors/{model}", "vector")] for model in spec.choosing},
+        },
+    )
+    def ranked_candidates(step: Step, train_ratings: pl.LazyFrame, **tables: pl.LazyFrame) -> Computed:
+        fitted = {model: model_towers(tables[f"factors_{model}"], "train") for model in spec.choosing}
+        facts = film_facts(tables["movies"].collect())
+        return Computed(shortlists(known_from(train_ratings.collect(), fitted, facts, spec.threshold), size))
+
+    return ranked_candidates
+
+
 def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     system = catalog.systems[name]
     stacker = system.learning
@@ -112,7 +153,7 @@ def _learned_asset(name: str, catalog: Catalog) -> dg.AssetsDefinition:
     @incremental_asset(
         key=learned_asset(name, system),
         group="stackers",
-        version=f"6.{code_of(algorithms)}",
+        version=f"{6 if gated else 7}.{code_of(algorithms)}",
         settings=[
             stacker.of_candidates if gated else stacker,
             system.model_names,

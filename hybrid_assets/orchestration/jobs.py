@@ -71,8 +71,10 @@ def _branch(catalog: Catalog, name: str) -> dg.AssetSelection:
     for system, settings in catalog.systems.items():
         if name in (*settings.model_names, *settings.needed_encoders):
             branch = branch | dg.AssetSelection.tag("system", system)
-        if name in settings.model_names and settings.is_learned:
-            branch = branch | dg.AssetSelection.assets(["candidates", catalog.candidates_of(system)])
+        # a model that reads texts chooses none: systems without it share them
+        if name in settings.model_names and settings.is_learned and not catalog.encoder_of(name):
+            shared = catalog.candidates_of(system)
+            branch = branch | dg.AssetSelection.assets(["candidates", shared], ["shortlists", shared])
     for model in catalog.models:
         if catalog.encoder_of(model) == name:
             branch = branch | _branch(catalog, model)

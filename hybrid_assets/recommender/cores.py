@@ -4,6 +4,7 @@ Belongs here: how. Does not: into which pieces, and what is made of each.
 """
 
 import ctypes
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -18,11 +19,13 @@ Made = TypeVar("Made")
 def cores() -> Iterator[Executor]:
     """As many workers as there are cores. What they have not begun when it ends, by an error too, is left.
 
-    Meanwhile the libraries behind NumPy's matrix products keep to one thread: of their own they would wait for each
-    other, so busily that the workers starve.
+    Meanwhile the libraries behind NumPy's and SciPy's matrix products keep to one thread: of their own they would wait
+    for each other, so busily that the workers starve.
     """
     from threadpoolctl import threadpool_limits
 
+    # SciPy has a library of its own: loaded later it would not be limited, and its sums depend on how many threads add
+    importlib.import_module("scipy.linalg")
     with threadpool_limits(1, "blas"):
         workers = ThreadPoolExecutor(os.cpu_count())
         try:

@@ -104,20 +104,16 @@ def users_without_profile(profiles: pl.DataFrame, train: pl.DataFrame, threshold
     return "; ".join(filter(None, found))
 
 
-def wrong_lists(scores: pl.DataFrame) -> str:
-    """Lists whose ranks are not 1, 2, ... or whose scores rise from one rank to the next."""
-    scores = scores.sort("user_id", "rank")
-    ranks = pl.int_range(1, pl.len() + 1).over("user_id")
-    wrong = scores.filter((pl.col("rank") != ranks) | (pl.col("score").diff().over("user_id") > 0))
-    return _name("rank or score out of order", wrong, "user_id", "rank")
-
-
-def users_without_list(scores: pl.DataFrame, train: pl.DataFrame) -> str:
-    """Users who have movies of train left to see, and no list."""
-    movies = train["movie_id"].n_unique()
-    users = train.group_by("user_id", maintain_order=True).agg(pl.col("movie_id").n_unique().alias("rated"))
-    with_movies_left = users.filter(pl.col("rated") < movies)
-    return _name("no list", with_movies_left.join(scores, on="user_id", how="anti", maintain_order="left"), "user_id")
+def wrong_lists(scores: pl.DataFrame, train: pl.DataFrame) -> str:
+    """Lists that hold a movie twice or one rated in train, that are out of order, or that are not there."""
+    pair = ("user_id", "movie_id")
+    wrongs = (
+        _name("twice in a list", scores.filter(pl.struct(pair).is_duplicated()), *pair),
+        _name("rated in train", scores.join(train, on=pair, how="semi", maintain_order="left"), *pair),
+        _out_of_order(scores),
+        _users_without_list(scores, train),
+    )
+    return "; ".join(filter(None, wrongs))
 
 
 def fallen(metrics: pl.DataFrame, previous: pl.LazyFrame | None, share: float) -> str:
@@ -141,6 +137,22 @@ def below_floor(leaderboard: pl.DataFrame, floor: str) -> str:
         return ""
     worse = leaderboard.filter(pl.col("ndcg") < of_floor[0])["system"].to_list()
     return f"ranked worse than {floor}: {', '.join(worse)}" if worse else ""
+
+
+def _out_of_order(scores: pl.DataFrame) -> str:
+    """Lists whose ranks are not 1, 2, ... or whose scores rise from one rank to the next."""
+    scores = scores.sort("user_id", "rank")
+    ranks = pl.int_range(1, pl.len() + 1).over("user_id")
+    wrong = scores.filter((pl.col("rank") != ranks) | (pl.col("score").diff().over("user_id") > 0))
+    return _name("rank or score out of order", wrong, "user_id", "rank")
+
+
+def _users_without_list(scores: pl.DataFrame, train: pl.DataFrame) -> str:
+    """Users who have movies of train left to see, and no list."""
+    movies = train["movie_id"].n_unique()
+    users = train.group_by("user_id", maintain_order=True).agg(pl.col("movie_id").n_unique().alias("rated"))
+    with_movies_left = users.filter(pl.col("rated") < movies)
+    return _name("no list", with_movies_left.join(scores, on="user_id", how="anti", maintain_order="left"), "user_id")
 
 
 def _ids(table: pl.DataFrame) -> list[str]:

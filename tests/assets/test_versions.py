@@ -57,6 +57,7 @@ def changed_by(old: dict[str, str], before: dict, **changes: dict) -> set[str]:
             "evaluation.relevance_threshold",
             3.5,
             "factors/ease factors/most_popular profiles/minilm candidates/stacked_minilm stackers/stacked "
+            "shortlists/stacked_minilm "
             "contrastive_pairs scores/ease user_metrics/ease cold_start",
             "factors/pmf train_ratings",
         ),
@@ -72,6 +73,12 @@ def changed_by(old: dict[str, str], before: dict, **changes: dict) -> set[str]:
             "systems.stacked_minilm.stacker",
             {"negatives": 7},
             "candidates/stacked_minilm stackers/stacked_minilm",
+            "stackers/stacked",
+        ),
+        (
+            "systems.stacked_minilm.stacker",
+            {"candidates": 150},
+            "candidates/stacked_minilm shortlists/stacked_minilm",
             "stackers/stacked",
         ),
         ("systems.ease_diverse.rerank.weight", 0.5, "scores/ease_diverse", "scores/ease"),

@@ -25,8 +25,19 @@ refresh = false
 [models.texts]
 algorithm = "vbpr"
 encoder = "slow"
+[models.als]
+algorithm = "als"
+[models.reads]
+algorithm = "text_ease"
+encoder = "slow"
 [systems.ease]
 model = "ease"
+[systems.stacked]
+models = ["ease", "als"]
+fusion = "stacked"
+[systems.stacked_reads]
+models = ["ease", "als", "reads"]
+fusion = "stacked"
 [systems.graph]
 model = "graph"
 [systems.both]
@@ -57,12 +68,20 @@ def selected(definitions, job: str) -> set[str]:
 
 def test_a_refresh_leaves_out_slow_models_and_all_that_is_made_with_them(definitions):
     left_out = selected(definitions, BACKFILL.name) - selected(definitions, REFRESH)
-    systems = ("graph", "both", "texts", "aligned")
+    systems = ("graph", "both", "texts", "aligned", "stacked_reads")
     made = {f"{stage}/{system}" for stage in ("scores", "user_metrics", "metrics") for system in systems}
     encoders = {
         f"{stage}/{name}" for stage in ("embeddings", "profiles", "encoder_metrics") for name in ("slow", "aligned")
     }
-    assert left_out == {"factors/graph", "factors/texts", "adapters/aligned"} | made | encoders
+    # the candidates of stacked_reads are those of stacked, which is built
+    learned = {"factors/reads", "stackers/stacked_reads"}
+    assert left_out == {"factors/graph", "factors/texts", "adapters/aligned"} | learned | made | encoders
+
+
+def test_a_backfill_of_a_model_makes_the_candidates_that_it_chooses(definitions, catalog):
+    graph = definitions.resolve_asset_graph()
+    keys = {key.to_user_string() for key in backfill_selection(catalog, ["als"]).resolve(graph)}
+    assert {"candidates/stacked", "shortlists/stacked", "scores/stacked", "scores/stacked_reads"} <= keys
 
 
 def test_a_backfill_of_a_model_builds_its_systems_and_what_they_are_made_from(definitions, catalog):
@@ -74,4 +93,7 @@ def test_a_backfill_of_a_model_builds_its_systems_and_what_they_are_made_from(de
 
 def test_the_names_to_backfill_are_told_of_each_system(catalog):
     told = {name: catalog.on_request(system) for name, system in catalog.systems.items()}
-    assert told == {"ease": (), "graph": ("graph",), "both": ("graph",), "texts": ("slow",), "aligned": ()}
+    assert told == {
+        **{"ease": (), "stacked": (), "stacked_reads": ("slow",)},
+        **{"graph": ("graph",), "both": ("graph",), "texts": ("slow",), "aligned": ()},
+    }

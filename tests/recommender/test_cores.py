@@ -1,5 +1,9 @@
 """Pieces of a computation side by side."""
 
+import json
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -45,3 +49,21 @@ def test_matrix_products_keep_to_one_thread_meanwhile_and_have_theirs_back_then(
     with cores() as workers:
         assert set(workers.submit(threads).result()) == {1}
     assert threads() == before
+
+
+def test_a_library_that_nobody_has_loaded_yet_keeps_to_one_thread_too():
+    """Else bytes would depend on what the process computed before."""
+    script = """
+from threadpoolctl import threadpool_info
+from hybrid_assets.recommender.cores import cores
+
+with cores():
+    from scipy.linalg import inv
+    inv([[2.0]])
+    print([library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"])
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"}
+    told = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    found = json.loads(told.stdout)
+    assert len(found) > 1, "NumPy's and SciPy's"
+    assert set(found) == {1}

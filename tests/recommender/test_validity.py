@@ -16,7 +16,6 @@ from hybrid_assets.recommender.validity import (
     repeated,
     shared_pairs,
     unknown,
-    users_without_list,
     users_without_profile,
     wrong_lists,
 )
@@ -26,6 +25,7 @@ VECTORS = pl.DataFrame(
     {"movie_id": [7, 8], "vector": [[1.0, 0.0], [0.6, 0.8]]}, schema_overrides={"vector": pl.Array(pl.Float32, 2)}
 )
 SCORES = pl.DataFrame({"user_id": [1, 1, 2], "rank": [1, 2, 1], "movie_id": [7, 8, 7], "score": [0.9, 0.5, 0.1]})
+TRAIN = pl.DataFrame({"user_id": [1, 1, 2], "movie_id": [9, 10, 9]})
 METRICS = pl.DataFrame({"metric": ["ndcg", "novelty"], "value": [0.2, 9.0]})
 
 
@@ -60,9 +60,11 @@ ALL = [(user, reading) for user in (1, 2) for reading in ("liked", "recency")]
         (degenerate_factors(factors([[1, 2], [np.inf, 0]])), "id 1"),
         (degenerate_factors(factors([[1, 2], [1, 2]])), "all 2 item vectors of fold train are the same"),
         (users_without_profile(profiles(*ALL[:3]), RATINGS, 4), "no profile of reading 'recency' in 1 row: user_id 2"),
-        (wrong_lists(SCORES.with_columns(score=-pl.col("score"))), "user_id 1, rank 2"),
-        (wrong_lists(SCORES.with_columns(rank=pl.col("rank") + 1)), "in 3 rows"),
-        (users_without_list(SCORES[:2], RATINGS), "no list in 1 row: user_id 2"),
+        (wrong_lists(SCORES.with_columns(score=-pl.col("score")), TRAIN), "out of order in 1 row: user_id 1, rank 2"),
+        (wrong_lists(SCORES.with_columns(rank=pl.col("rank") + 1), TRAIN), "in 3 rows"),
+        (wrong_lists(SCORES.with_columns(movie_id=7), TRAIN), "twice in a list in 2 rows: user_id 1, movie_id 7"),
+        (wrong_lists(SCORES, RATINGS[1:2]), "rated in train in 1 row: user_id 1, movie_id 8"),
+        (wrong_lists(SCORES[:2], TRAIN), "no list in 1 row: user_id 2"),
         (fallen(METRICS, METRICS.lazy().with_columns(value=pl.lit(0.3)), 0.1), "ndcg fell from 0.3 to 0.2"),
         (below_floor(pl.DataFrame({"system": ["a", "p"], "ndcg": [0.1, 0.2]}), "p"), "ranked worse than p: a"),
     ],
@@ -84,9 +86,8 @@ def test_a_planted_fault_is_named(found, named):
         degenerate_factors(factors([[1, 2]])),
         users_without_profile(profiles(*ALL), RATINGS, 4),
         users_without_profile(profiles(*ALL[:2]), RATINGS.with_columns(rating=pl.lit(1.0)), 4),
-        wrong_lists(SCORES),
-        users_without_list(SCORES, RATINGS),
-        users_without_list(SCORES[2:], RATINGS),
+        wrong_lists(SCORES, TRAIN),
+        wrong_lists(SCORES[2:], TRAIN),
         fallen(METRICS, METRICS.lazy().with_columns(value=pl.lit(0.21)), 0.1),
         fallen(METRICS, None, 0.1),
         below_floor(pl.DataFrame({"system": ["a", "p"], "ndcg": [0.3, 0.2]}), "p"),
@@ -105,8 +106,7 @@ def test_the_borders_of_rules_about_time_and_order():
     assert not_later(at(6), at(5)) == ""
     assert before_own_last(at(5), at(5)) == "", "of equal times the last in the file is left out"
     assert "user_id 1" in before_own_last(at(4), at(5))
-    equal = pl.DataFrame({"user_id": [1, 1], "rank": [1, 2], "score": [0.5, 0.5]})
-    assert wrong_lists(equal) == "", "equal scores are in order"
+    assert wrong_lists(SCORES.with_columns(score=0.5), TRAIN) == "", "equal scores are in order"
     train = pl.DataFrame({"user_id": [1], "rating": [5.0]})
     of_fit = pl.DataFrame({"fold": "fit", "reading": ["liked", "recency"], "user_id": 1})
     assert "liked" in users_without_profile(of_fit, train, 4.0), "a profile of the fold fit is none of train"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
-from hybrid_assets.recommender.learned.features import Aligned, Block, Known, candidate_blocks, content_features
+from hybrid_assets.recommender.learned.features import Aligned, Block, Known, candidate_blocks, content_features, named
 from hybrid_assets.recommender.systems import Candidates
 from hybrid_assets.recommender.towers import Index, positions
 
@@ -50,12 +50,8 @@ def examples(known: Known, held_out: pl.DataFrame, size: int) -> pl.DataFrame:
 
     def marked(block: Block) -> pl.DataFrame:
         hit = np.isin(block.users * width + block.items, wanted)
-        named = {
-            "user_id": pool.user_ids[block.users],
-            "movie_id": pool.item_ids[block.items],
-            "hit": hit.astype(np.int8),
-        }
-        return pl.DataFrame(named | block.features).filter(np.isin(block.users, block.users[hit]))
+        rows = named(block, pool).insert_column(2, pl.Series("hit", hit.astype(np.int8)))
+        return rows.filter(np.isin(block.users, block.users[hit]))
 
     return pl.concat(candidate_blocks(known, size, marked))
 

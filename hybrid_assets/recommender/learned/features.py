@@ -6,6 +6,7 @@ branches themselves (models/, profiles.py), numbers on film and user (context.py
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -44,39 +45,26 @@ class Known:
         ratings: `user_id`, `movie_id`, `rating`, `timestamp` of those who get a list.
         pool: they, and the films that somebody rated, in the order of `films`.
         films: what everybody's ratings tell of these.
-        models: collaborative branches by name, fitted on everybody's ratings and no others.
-        choosing: names of the models that choose the candidates, at least one.
-        contents: content branches by name, in vectors that are `centred`.
+        models: those that choose the candidates, at least one, by name: fitted on everybody's ratings and no others.
     """
 
     ratings: pl.DataFrame
     pool: Candidates
     films: Films
     models: Mapping[str, Aligned]
-    choosing: Sequence[str]
-    contents: Mapping[str, Aligned]
 
 
-def known_from(
-    ratings: pl.DataFrame,
-    models: Mapping[str, TowerPair],
-    facts: pl.DataFrame,
-    threshold: float,
-    contents: Mapping[str, TowerPair] | None = None,
-    choosing: Sequence[str] | None = None,
-) -> Known:
+def known_from(ratings: pl.DataFrame, models: Mapping[str, TowerPair], facts: pl.DataFrame, threshold: float) -> Known:
     """What is known when everybody gets a list.
 
     Args:
         ratings: `user_id`, `movie_id`, `rating`, `timestamp`.
-        models: collaborative branches by name, fitted on these ratings and no others.
+        models: those that choose the candidates, by name, fitted on these ratings and no others.
         facts: `film_facts` of all films.
         threshold: a rating of at least this is liked.
-        contents: content branches by name (`centred_content`).
-        choosing: names of the models that choose the candidates; None: all.
     """
-    pool, films = candidates(ratings), films_of(ratings, facts, threshold)
-    return Known(ratings, pool, films, aligned(models, pool), choosing or list(models), aligned(contents or {}, pool))
+    pool = candidates(ratings)
+    return Known(ratings, pool, films_of(ratings, facts, threshold), aligned(models, pool))
 
 
 def aligned(pairs: Mapping[str, TowerPair], pool: Candidates) -> dict[str, Aligned]:
@@ -133,8 +121,8 @@ def feature_names(models: Sequence[str], contents: Sequence[str]) -> list[str]:
 def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> list[Made]:
     """What `use` makes of each user's candidates and what the models and the context tell of them, by blocks of users.
 
-    Candidates are the `size` unrated movies with the highest sum of the choosing models' scores, standardised over that
-    user's unrated movies. Features: each model's score, raw and standardised, and the context (context.py).
+    Candidates are the `size` unrated movies with the highest sum of the models' scores, standardised over that user's
+    unrated movies. Features: each model's score, raw and standardised, and the context (context.py).
     """
     pool = known.pool
     context = context_features(known.films, known.ratings, pool)
@@ -144,7 +132,7 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
         rated = _rated(pool, users)
         raw = {name: vectors[users] @ items.T for name, (vectors, items) in known.models.items()}
         standard = {name: _standardised(scores, rated) for name, scores in raw.items()}
-        total = np.sum([standard[name] for name in known.choosing], axis=0)
+        total = np.sum(list(standard.values()), axis=0)
         total[rated] = -np.inf
         best = _largest(total, size)
         row, place = np.nonzero(np.isfinite(np.take_along_axis(total, best, axis=1)))
@@ -157,6 +145,17 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
         return Block(users[row], item, features | context(users[row], item))
 
     return side_by_side(lambda number: use(block(number)), range(-(-len(pool.user_ids) // BLOCK_USERS)))
+
+
+def shortlists(known: Known, size: int) -> pl.DataFrame:
+    """Each user's candidates as a table: `user_id`, `movie_id` and the `candidate_features`; rows as of `Block`."""
+    return pl.concat(candidate_blocks(known, size, lambda block: named(block, known.pool)))
+
+
+def named(block: Block, pool: Candidates) -> pl.DataFrame:
+    """Candidates by their ids: `user_id`, `movie_id`, a column a feature."""
+    ids = {"user_id": pool.user_ids[block.users], "movie_id": pool.item_ids[block.items]}
+    return pl.DataFrame(ids | block.features)
 
 
 def content_features(
@@ -187,9 +186,8 @@ def content_features(
         names = [*_scored(scored), *(f"{name}.closest" for name in contents)]
         found = {name: np.empty(len(users), dtype=np.float32) for name in names}
 
-        def fill(number: int) -> None:
-            block = _users_of(number, pool)
-            rows = slice(*np.searchsorted(users, [block[0], block[-1] + 1]))
+        def fill(rows: slice) -> None:
+            block = _users_of(users[rows.start] // BLOCK_USERS, pool)
             rated = _rated(pool, block)
             own, item = users[rows] - block[0], items[rows]
             for name, (vectors, item_vectors) in scored.items():
@@ -199,10 +197,16 @@ def content_features(
             for name, (_, item_vectors) in contents.items():
                 found[f"{name}.closest"][rows] = _closest(item_vectors, liked, users[rows], item)
 
-        side_by_side(fill, np.unique(users // BLOCK_USERS).tolist())
+        side_by_side(fill, rows_by_block(users))
         return found
 
     return features
+
+
+def rows_by_block(users: Index) -> list[slice]:
+    """Which rows belong to each block of BLOCK_USERS users, of rows that stand by (rows,) ascending user index."""
+    starts = np.flatnonzero(np.diff(users // BLOCK_USERS, prepend=-1)).tolist()
+    return [slice(start, stop) for start, stop in pairwise([*starts, len(users)])]
 
 
 def _scored(branches: Iterable[str]) -> list[str]:

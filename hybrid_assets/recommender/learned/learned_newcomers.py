@@ -15,7 +15,7 @@ import polars as pl
 from hybrid_assets.recommender.cold_start import ColdSplit, cold_split
 from hybrid_assets.recommender.learned.context import Films
 from hybrid_assets.recommender.learned.examples import examples, with_contents
-from hybrid_assets.recommender.learned.features import Aligned, Known
+from hybrid_assets.recommender.learned.features import Aligned, Known, content_features, shortlists
 from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
 from hybrid_assets.recommender.models.fold_in import UserOf
 from hybrid_assets.recommender.newcomers import NOBODY, Arrivals, NewcomerSystem, arrive
@@ -49,11 +49,11 @@ def newcomer_examples(models: Models, films: Films, left_out: ColdSplit, known: 
         size: candidates of each.
 
     Returns:
-        As `stacking_examples.examples`.
+        As `examples.examples`.
     """
     given, wanted = _divided(left_out, known)
-    pool, branches, contents = _arriving(models, {}, films.item_ids, films.threshold)(given, None)
-    return examples(Known(given, pool, films, branches, list(branches), contents), wanted, size)
+    pool, branches, _ = _arriving(models, {}, films.item_ids, films.threshold)(given, None)
+    return examples(Known(given, pool, films, branches), wanted, size)
 
 
 def with_newcomer_contents(
@@ -117,13 +117,17 @@ def learned_newcomer_system(
 
     def lists(ratings: pl.DataFrame, k: int, *, seen: pl.DataFrame | None = None) -> tuple[Ranking, Candidates]:
         pool, branches, contents = arriving(ratings, seen)
-        known = Known(ratings, pool, films, branches, choosing, contents)
+        chosen = shortlists(Known(ratings, pool, films, {name: branches[name] for name in choosing}), size)
+        text_models = {name: sides for name, sides in branches.items() if name not in choosing}
+        told = content_features(ratings, pool, contents, films.threshold, text_models)
         row = positions(pool.user_ids, ratings["user_id"].to_numpy())
         has_few = np.bincount(row, minlength=len(pool.user_ids)) <= most_few
         if has_few.all() or not has_few.any():
             fusion = few if has_few.all() else many
-            return learned_ranking(fusion, known, size, k, explained=explained), pool
-        of_few, of_many = (learned_ranking(fusion, known, size, k, explained=explained) for fusion in (few, many))
+            return learned_ranking(fusion, chosen, pool, told, k, explained=explained), pool
+        of_few, of_many = (
+            learned_ranking(fusion, chosen, pool, told, k, explained=explained) for fusion in (few, many)
+        )
         return _by_user(has_few, of_few, of_many), pool
 
     return lists

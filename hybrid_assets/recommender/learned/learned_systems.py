@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from hybrid_assets.recommender.cold_start import ColdSplit
-from hybrid_assets.recommender.cores import cores
+from hybrid_assets.recommender.cores import cores, side_by_side
 from hybrid_assets.recommender.learned.context import Films, films_of
 from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.learned.features import aligned, centred_content, feature_names, known_from
@@ -28,7 +28,7 @@ from hybrid_assets.recommender.learned.learned_newcomers import (
     with_newcomer_contents,
 )
 from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion
-from hybrid_assets.recommender.learned.stacking import TooFewRows, stacked_fusion, train_ranker
+from hybrid_assets.recommender.learned.stacking import TooFewRows, ranker_rows, stacked_fusion, train_ranker
 from hybrid_assets.recommender.models.algorithms import ModelSpec, fit_model, fold_in_models
 from hybrid_assets.recommender.models.fold_in import FOLD_INS
 from hybrid_assets.recommender.newcomers import NewcomerSystem
@@ -161,24 +161,33 @@ def with_texts(
         }
 
     fold = cross_folds(train, spec.folds, spec.seed)
-    parts = []
-    for held_out in range(spec.folds):
+
+    def of_users(held_out: int) -> list[pl.DataFrame]:
         of_fold = taught.filter(pl.col("fold") == held_out)
         if of_fold.is_empty():
-            continue
+            return []
         rest = train.filter(pl.Series(fold != held_out))
         pool = candidates(rest)
         contents, told = (aligned(them, pool) for them in (content_towers(rest, texts, spec.threshold), fitted(rest)))
-        parts.append(with_contents(of_fold, rest, pool, contents, spec.threshold, told))
-    left_out, newcomers = _left_out(spec, train), taught.filter(_of_newcomers(spec))
-    models = {name: model for name, (model, _) in spec.text_models.items()}
-    if left_out and not newcomers.is_empty() and _fold_in(models):
+        return [with_contents(of_fold, rest, pool, contents, spec.threshold, told)]
+
+    def of_newcomers() -> list[pl.DataFrame]:
+        left_out, newcomers = _left_out(spec, train), taught.filter(_of_newcomers(spec))
+        models = {name: model for name, (model, _) in spec.text_models.items()}
+        if not left_out or newcomers.is_empty() or not _fold_in(models):
+            return []
         arriving = fold_in_models(models, fitted(left_out.warm), left_out.warm)
-        for place, ratings in enumerate(spec.newcomer_ratings, spec.folds):
-            of_fold = newcomers.filter(pl.col("fold") == place)
-            if not of_fold.is_empty():
-                parts.append(with_newcomer_contents(of_fold, texts, left_out, ratings, spec.threshold, arriving))
-    return pl.concat(parts)
+        return [
+            with_newcomer_contents(of_fold, texts, left_out, ratings, spec.threshold, arriving)
+            for place, ratings in enumerate(spec.newcomer_ratings, spec.folds)
+            if not (of_fold := newcomers.filter(pl.col("fold") == place)).is_empty()
+        ]
+
+    def of(held_out: int | None) -> list[pl.DataFrame]:
+        return of_newcomers() if held_out is None else of_users(held_out)
+
+    found = side_by_side(of, [*range(spec.folds), None])
+    return pl.concat(rows for part in found for rows in part)
 
 
 def content_towers(ratings: pl.DataFrame, embeddings: Embeddings, threshold: float) -> dict[str, TowerPair]:
@@ -210,9 +219,12 @@ def learn(
         learners[NEWCOMERS] = newcomers
     tables = []
     with cores() as workers:
-        under_way = {who: [workers.submit(part) for part in _parts(spec, rows)] for who, rows in learners.items()}
-        for who, parts in under_way.items():
-            say(f"{who}: learning from {learners[who].height:,} candidates")
+        begun = {who: workers.submit(_parts, spec, rows) for who, rows in learners.items()}
+        # the fewer rows of newcomers are ready first
+        under_way = {who: [workers.submit(part) for part in begun[who].result()] for who in reversed(begun)}
+        for who, rows in learners.items():
+            parts = under_way[who]
+            say(f"{who}: learning from {rows.height:,} candidates")
             learned = []
             try:
                 for part in parts:
@@ -297,8 +309,9 @@ def _parts(spec: LearnedSpec, taught: pl.DataFrame) -> list[Callable[[], pl.Data
     if spec.fusion == "gated":
         return [lambda: train_gate(taught, [*spec.models, *spec.encoders])]
     names = feature_names(spec.models, spec.encoders)
+    rows = ranker_rows(taught, names, smallest_leaf=spec.trees["smallest_leaf"], seed=spec.seed)
 
     def ranker(seed: int) -> pl.DataFrame:
-        return pl.DataFrame({"ranker": [train_ranker(taught, names, seed=seed, **spec.trees)]})
+        return pl.DataFrame({"ranker": [train_ranker(rows, seed=seed, **spec.trees)]})
 
     return [partial(ranker, seed) for seed in range(spec.seed, spec.seed + spec.rankers)]

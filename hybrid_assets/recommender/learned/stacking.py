@@ -18,20 +18,48 @@ from hybrid_assets.recommender.learned.learned_ranking import Features, LearnedF
 from hybrid_assets.recommender.towers import Vectors
 
 if TYPE_CHECKING:
-    from lightgbm import Booster
+    from lightgbm import Booster, Dataset
 
 # Of one ranker: several at a time keep the cores busy, and where others use them too, LightGBM's threads wait for each
 # other so busily that training takes five times as long.
 THREADS = 1
+_SETTINGS = {"num_threads": THREADS, "deterministic": True, "force_row_wise": True, "verbose": -1}
 
 
 class TooFewRows(ValueError):
     """A ranker's trees have no split, so that it scores everything alike; the message says what to do."""
 
 
+def ranker_rows(taught: pl.DataFrame, names: Sequence[str], *, smallest_leaf: int, seed: int) -> "Dataset":
+    """What rankers are trained on, put into LightGBM's bins once for all of them.
+
+    Args:
+        taught: `fold`, `user_id`, `hit` and the features of the examples of all held-out folds.
+        names: of the features (`feature_names`), in this order.
+        smallest_leaf: as of `train_ranker`: features that cannot split so many rows are left out.
+        seed: of the rows that bins are drawn up by.
+
+    Raises:
+        ValueError: no held-out fold has a liked movie among a user's candidates.
+    """
+    from lightgbm import Dataset
+
+    if taught.is_empty():
+        raise ValueError(
+            "no user likes a candidate in any held-out fold, so the stacker has nothing to learn from; lower "
+            "evaluation.relevance_threshold, raise stacker.candidates, or choose another fusion"
+        )
+    return Dataset(
+        taught.select(names).to_numpy(order="c"),
+        label=taught["hit"].to_numpy(),
+        group=taught.group_by("fold", "user_id", maintain_order=True).len()["len"].to_numpy(),
+        feature_name=list(names),
+        params={**_SETTINGS, "min_data_in_leaf": smallest_leaf, "data_random_seed": seed},
+    ).construct()
+
+
 def train_ranker(
-    taught: pl.DataFrame,
-    names: Sequence[str],
+    rows: "Dataset",
     *,
     trees: int,
     learning_rate: float,
@@ -50,8 +78,7 @@ def train_ranker(
     "LightGBM", NIPS 2017; of LambdaMART: Burges, "From RankNet to LambdaRank to LambdaMART", MSR-TR-2010-82.
 
     Args:
-        taught: `fold`, `user_id`, `hit` and the features of the examples of all held-out folds.
-        names: of the features (`feature_names`), in this order.
+        rows: `ranker_rows`; several rankers may be trained on them at a time.
         trees: how many.
         learning_rate: share of each tree's values that is added.
         leaves: most leaves of a tree.
@@ -61,17 +88,11 @@ def train_ranker(
         seed: of both draws.
 
     Raises:
-        ValueError: no held-out fold has a liked movie among a user's candidates.
         TooFewRows: no tree splits them.
     """
-    from lightgbm import Dataset, train
+    from lightgbm import train
 
-    if taught.is_empty():
-        raise ValueError(
-            "no user likes a candidate in any held-out fold, so the stacker has nothing to learn from; lower "
-            "evaluation.relevance_threshold, raise stacker.candidates, or choose another fusion"
-        )
-    settings = {
+    settings = _SETTINGS | {
         "objective": "rank_xendcg",
         "learning_rate": learning_rate,
         "num_leaves": leaves,
@@ -81,22 +102,11 @@ def train_ranker(
         "bagging_freq": 1,
         "lambda_l2": 1.0,
         "seed": seed,
-        "num_threads": THREADS,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbose": -1,
     }
-    rows = Dataset(
-        taught.select(names).to_numpy(order="c"),
-        label=taught["hit"].to_numpy(),
-        group=taught.group_by("fold", "user_id", maintain_order=True).len()["len"].to_numpy(),
-        feature_name=list(names),
-        params=settings,
-    )
     ranker = train(settings, rows, num_boost_round=trees)
     if not ranker.feature_importance("split").any():
         raise TooFewRows(
-            f"no tree of the stacker splits its {taught.height:,} rows, so everybody would be ranked alike: they are "
+            f"no tree of the stacker splits its {rows.num_data():,} rows, so everybody would be ranked alike: they are "
             f"too few for smallest_leaf = {smallest_leaf}; lower systems.<name>.stacker.smallest_leaf or choose "
             "another fusion"
         )

@@ -17,6 +17,8 @@ from hybrid_assets.recommender.learned.features import (
     content_features,
     feature_names,
     known_from,
+    rows_by_block,
+    shortlists,
 )
 from hybrid_assets.recommender.systems import candidates
 from hybrid_assets.recommender.towers import TowerPair
@@ -72,12 +74,31 @@ def test_a_model_that_does_not_choose_is_told_of_what_the_others_chose():
     ratings = tastes()
     pairs = {"ease": model(ratings), "noise": noise(ratings)}
     alone = known_from(ratings, {"ease": pairs["ease"]}, facts(ratings), 4.0)
-    told = known_from(ratings, pairs, facts(ratings), 4.0, choosing=["ease"])
-    (expected,), (found,) = (candidate_blocks(known, 7, lambda block: block) for known in (alone, told))
-    assert found.items.tolist() == expected.items.tolist()
-    vectors, items = told.models["noise"]
-    scores = (vectors[found.users] * items[found.items]).sum(axis=1)
-    np.testing.assert_allclose(found.features["noise.score"], scores, atol=1e-5)
+    both = known_from(ratings, pairs, facts(ratings), 4.0)
+    (chosen,) = candidate_blocks(alone, 7, lambda block: block)
+    told = content_features(ratings, alone.pool, {}, 4.0, {"noise": both.models["noise"]})(chosen.users, chosen.items)
+    vectors, items = both.models["noise"]
+    scores = (vectors[chosen.users] * items[chosen.items]).sum(axis=1)
+    np.testing.assert_allclose(told["noise.score"], scores, atol=1e-5)
+    (all_movies,) = candidate_blocks(both, len(both.pool.item_ids), lambda block: block)
+    of_pair = dict(
+        zip(zip(all_movies.users, all_movies.items, strict=True), all_movies.features["noise.z"], strict=True)
+    )
+    expected = [of_pair[pair] for pair in zip(chosen.users, chosen.items, strict=True)]
+    np.testing.assert_allclose(told["noise.z"], expected, atol=1e-5)
+
+
+def test_a_shortlist_holds_the_candidates_by_their_ids():
+    ratings = tastes(users=150)
+    of = known(ratings)
+    table = shortlists(of, 7)
+    assert table.columns == ["user_id", "movie_id", *candidate_features(["ease", "noise"])]
+    blocks = candidate_blocks(of, 7, lambda block: block)
+    assert table["user_id"].to_list() == [int(of.pool.user_ids[user]) for block in blocks for user in block.users]
+    assert table["movie_id"].to_list() == [int(of.pool.item_ids[item]) for block in blocks for item in block.items]
+    assert [len(range(*rows.indices(table.height))) for rows in rows_by_block(np.repeat(np.arange(150), 7))] == [
+        len(block.users) for block in blocks
+    ]
 
 
 def test_candidates_are_unrated_and_the_best_by_the_models():

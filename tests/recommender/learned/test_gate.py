@@ -3,14 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
-from planted_fusion import drawn, known, texts
+from planted_fusion import drawn, known, ranked, texts
 from planted_ratings import tastes
 from sklearn.linear_model import LogisticRegression
 
 from hybrid_assets.recommender.learned.examples import cross_folds, drawn_negatives, examples, with_contents
 from hybrid_assets.recommender.learned.features import aligned
 from hybrid_assets.recommender.learned.gate import ALWAYS, INPUTS, REGULARISATION, gate_inputs, gated_fusion, train_gate
-from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
@@ -120,7 +119,7 @@ def test_it_finds_what_was_held_out_and_its_parts_sum_to_its_scores():
     assert gate.equals(train_gate(taught_on(train), BRANCHES))
 
     def lists(by: pl.DataFrame):
-        return learned_ranking(gated_fusion(by, BRANCHES), known(train, texts(train)), 30, 10, explained=10)
+        return ranked(gated_fusion(by, BRANCHES), known(train), contents=texts(train))
 
     ranking = lists(gate)
     pool = candidates(train)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import polars as pl
-from planted_fusion import SMALL, TEXTS, fitted
+from planted_fusion import TEXTS, fitted, ranked, small_ranker
 from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.context import films_of
@@ -14,8 +14,8 @@ from hybrid_assets.recommender.learned.learned_newcomers import (
     newcomer_examples,
     with_newcomer_contents,
 )
-from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion, learned_ranking
-from hybrid_assets.recommender.learned.stacking import stacked_fusion, train_ranker
+from hybrid_assets.recommender.learned.learned_ranking import LearnedFusion
+from hybrid_assets.recommender.learned.stacking import stacked_fusion
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.ranking import Ranking
 from hybrid_assets.recommender.systems import candidates, relevant_items
@@ -32,7 +32,7 @@ def of_users(ratings: pl.DataFrame) -> LearnedFusion:
         contents = aligned({"text": centred_content(rest, *TEXTS["text"], 4.0)}, known.pool)
         taught = with_contents(taught, rest, known.pool, contents, 4.0)
         parts.append(taught.with_columns(fold=pl.lit(part)))
-    return stacked_fusion([train_ranker(pl.concat(parts), NAMES, **SMALL)], ["ease", "popular"], ["text"])
+    return stacked_fusion([small_ranker(pl.concat(parts), NAMES)], ["ease", "popular"], ["text"])
 
 
 def taught_by_newcomers(ratings: pl.DataFrame, known: tuple[int, ...] = (1, 4), seed: int = 0) -> pl.DataFrame:
@@ -59,7 +59,7 @@ def test_a_user_who_comes_anew_with_many_ratings_gets_the_list_of_the_user():
     fusion = of_users(ratings)
     contents = {"text": centred_content(ratings, *TEXTS["text"], 4.0)}
     models = {name: pair for name, (_, pair) in fitted(ratings).items()}
-    expected = learned_ranking(fusion, known_from(ratings, models, facts(ratings), 4.0, contents), 30, 5, explained=5)
+    expected = ranked(fusion, known_from(ratings, models, facts(ratings), 4.0), k=5, explained=5, contents=contents)
     anew, pool = system(ratings, few=None, many=fusion)(ratings, 5)
     assert pool.user_ids.tolist() == candidates(ratings).user_ids.tolist()
     np.testing.assert_array_equal(anew.items, expected.items)
@@ -128,7 +128,7 @@ def test_what_newcomers_taught_is_better_for_newcomers():
     own = theirs.filter(pl.int_range(pl.len()).over("user_id") < 1)
     rest = theirs.filter(pl.int_range(pl.len()).over("user_id") >= 1)
     taught = taught_by_newcomers(train, (1,))
-    newcomers = stacked_fusion([train_ranker(taught, NAMES, **SMALL)], ["ease", "popular"], ["text"])
+    newcomers = stacked_fusion([small_ranker(taught, NAMES)], ["ease", "popular"], ["text"])
 
     def quality(few: LearnedFusion) -> float:
         ranking, pool = system(train, few=few, many=few)(own, 10)

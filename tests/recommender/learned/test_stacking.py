@@ -1,12 +1,13 @@
 """The learned fusion: no leakage, features by hand, what it learns, and that its parts sum to its scores."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 import polars.testing
 import pytest
-from planted_fusion import SMALL, drawn, known, noise, texts, trained
+from planted_fusion import SMALL, drawn, known, noise, ranked, small_ranker, texts, trained
 from planted_ratings import facts, tastes
 
 from hybrid_assets.recommender.learned.context import (
@@ -18,14 +19,19 @@ from hybrid_assets.recommender.learned.features import (
     feature_names,
     known_from,
 )
-from hybrid_assets.recommender.learned.learned_ranking import learned_ranking
-from hybrid_assets.recommender.learned.stacking import TooFewRows, importances, stacked_fusion, train_ranker
+from hybrid_assets.recommender.learned.stacking import (
+    TooFewRows,
+    importances,
+    ranker_rows,
+    stacked_fusion,
+    train_ranker,
+)
 from hybrid_assets.recommender.metrics import ndcg
 from hybrid_assets.recommender.systems import candidates, relevant_items, score_table
 
 
 def listed(rankers: list[str], of: Known, explained: int = 10):
-    return learned_ranking(stacked_fusion(rankers, ["ease", "noise"], []), of, 30, 10, explained=explained)
+    return ranked(stacked_fusion(rankers, ["ease", "noise"], []), of, explained=explained)
 
 
 def test_it_learns_which_branch_knows_and_finds_what_was_held_out():
@@ -87,16 +93,14 @@ def test_other_features_than_it_was_trained_on_are_refused():
     with pytest.raises(ValueError, match="train it again"):
         stacked_fusion(rankers, ["ease", "noise"], ["text"])
     with pytest.raises(ValueError, match="train it again"):
-        learned_ranking(
-            stacked_fusion(rankers, ["ease", "noise"], []), known(ratings, texts(ratings)), 30, 10, explained=1
-        )
+        ranked(stacked_fusion(rankers, ["ease", "noise"], []), known(ratings), contents=texts(ratings))
 
 
 def test_nothing_to_learn_from_says_what_to_do():
     ratings = tastes()
     part = examples(known(ratings), ratings, 30).with_columns(fold=pl.lit(0))  # what is known is no candidate
     with pytest.raises(ValueError, match="nothing to learn from"):
-        train_ranker(part, feature_names(["ease", "noise"], []), **SMALL)
+        small_ranker(part, feature_names(["ease", "noise"], []))
 
 
 def test_trees_without_a_split_are_no_ranker_and_the_setting_is_named():
@@ -104,9 +108,9 @@ def test_trees_without_a_split_are_no_ranker_and_the_setting_is_named():
     held_out = pl.Series(cross_folds(ratings, 3, seed=1) == 0)
     taught = examples(known(ratings.filter(~held_out)), ratings.filter(held_out), 30).with_columns(fold=pl.lit(0))
     names = feature_names(["ease", "noise"], [])
-    assert "split" in train_ranker(taught, names, **SMALL)
+    assert "split" in small_ranker(taught, names)
     with pytest.raises(TooFewRows, match=rf"{taught.height:,} rows.*smallest_leaf = 100000; lower systems\.<name>\.st"):
-        train_ranker(taught, names, **SMALL | {"smallest_leaf": 100000})
+        small_ranker(taught, names, smallest_leaf=100_000)
 
 
 def test_texts_that_tell_the_kind_are_learnt_from():
@@ -117,7 +121,7 @@ def test_texts_that_tell_the_kind_are_learnt_from():
 
 def rank_by(taught, **changed):
     names = [name for name in taught.columns if "." in name]
-    return train_ranker(taught, names, **SMALL | changed)
+    return small_ranker(taught, names, **changed)
 
 
 def trees(text):
@@ -144,9 +148,25 @@ def test_a_score_is_the_mean_of_the_rankers_scores():
     taught = drawn(300, 10).with_columns((pl.col(f"{b}.z") * 2).alias(f"{b}.score") for b in "ab")
     names = feature_names(["a", "b"], [])
     taught = taught.with_columns(pl.lit(0.0, pl.Float32).alias(n) for n in names if n not in taught.columns)
-    rankers = [train_ranker(taught, names, **SMALL | {"seed": seed, "row_share": 0.5}) for seed in (1, 2)]
+    rankers = [small_ranker(taught, names, seed=seed, row_share=0.5) for seed in (1, 2)]
     features = {name: taught[name].to_numpy() for name in names}
     one, two, both = (
         stacked_fusion(some, ["a", "b"], []).score(features) for some in (rankers[:1], rankers[1:], rankers)
     )
     np.testing.assert_allclose(both, (one + two) / 2)
+
+
+def test_rankers_that_share_their_rows_are_those_that_have_them_alone():
+    taught = drawn(300, 10)
+    names = [name for name in taught.columns if "." in name]
+    rows = ranker_rows(taught, names, smallest_leaf=SMALL["smallest_leaf"], seed=42)
+
+    def ranker(seed: int) -> str:
+        return train_ranker(rows, **SMALL | {"seed": seed, "row_share": 0.5})
+
+    with ThreadPoolExecutor(2) as workers:
+        shared = list(workers.map(ranker, range(1, 7)))
+    assert len(set(shared)) == 6
+    for seed, text in enumerate(shared, 1):
+        alone = ranker_rows(taught, names, smallest_leaf=SMALL["smallest_leaf"], seed=42)
+        assert train_ranker(alone, **SMALL | {"seed": seed, "row_share": 0.5}) == text
