@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hybrid_assets.recommender.fusion import Normalise, identity
-from hybrid_assets.recommender.towers import Csr, Index, Vectors
+from hybrid_assets.recommender.towers import Csr, Index, Vectors, scored_alone
 
 if TYPE_CHECKING:
     import torch
@@ -166,7 +166,7 @@ def _blocks(
     users, items = len(branches[0].user_vectors), len(branches[0].item_vectors)
     block_users = min(users, block_users or max(BLOCK_USERS, BLOCK_SCORES // max(items, 1)))
     indptr, seen_items = seen
-    towers = [(torch.from_numpy(b.user_vectors), torch.from_numpy(b.item_vectors).T) for b in branches]
+    towers = [(b.user_vectors, *scored_alone(b.item_vectors, users)) for b in branches]
     # fresh memory for every block would cost more than the top k
     products = [torch.empty((block_users, items)) for _ in branches]
     for start in range(0, users, max(block_users, 1)):
@@ -175,14 +175,26 @@ def _blocks(
         columns = seen_items[indptr[start] : indptr[stop]]
         rated = (torch.from_numpy(rows), torch.from_numpy(columns))
         raw = [
-            torch.mm(user_vectors[start:stop], item_vectors, out=product[: stop - start])
-            for (user_vectors, item_vectors), product in zip(towers, products, strict=True)
+            _product(user_vectors[start:stop], scored, item_vectors, product[: stop - start])
+            for (user_vectors, scored, item_vectors), product in zip(towers, products, strict=True)
         ]
         normalised = [
             score if branch.normalise is identity else branch.normalise(score.clone(), rated)
             for branch, score in zip(branches, raw, strict=True)
         ]
         yield slice(start, stop), rated, raw, normalised
+
+
+def _product(
+    user_vectors: Vectors, scored: Index | None, item_vectors: Vectors, product: "torch.Tensor"
+) -> "torch.Tensor":
+    """Scores of all items in place of what `product` held; 0 for those that are not `scored`."""
+    import torch
+
+    users, items = torch.from_numpy(user_vectors), torch.from_numpy(item_vectors).T
+    if scored is None:
+        return torch.mm(users, items, out=product)
+    return product.zero_().index_copy_(1, torch.from_numpy(scored), torch.mm(users, items))
 
 
 def _fused(normalised: "Sequence[torch.Tensor]", weights: Sequence[float]) -> "torch.Tensor":

@@ -15,6 +15,8 @@ Ids = npt.NDArray[np.int64]
 Index = npt.NDArray[np.int64]
 Vectors = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
+# For how many users it pays to look for items whose vector is zero.
+MANY_USERS = 64
 # The items of each user: indptr, (users + 1,), and item index, (rows,).
 Csr = tuple[Index, Index]
 
@@ -87,6 +89,17 @@ def unit(vectors: Vectors) -> Vectors:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     scaled: Vectors = vectors / np.maximum(length, np.finfo(np.float32).tiny)
     return scaled
+
+
+def scored_alone(item_vectors: Vectors, users: int) -> tuple[Index | None, Vectors]:
+    """The items whose scores are to be computed for so many users, None for all, and the vectors of these.
+
+    The others' vectors are zero, and so are their scores: sequence_ease.py scores the most rated movies alone.
+    """
+    if users < MANY_USERS:
+        return None, item_vectors
+    scored = np.flatnonzero(item_vectors.any(axis=1))
+    return (None, item_vectors) if len(scored) == len(item_vectors) else (scored, item_vectors[scored])
 
 
 def align(ids: Ids, vectors: Vectors, wanted: Ids, missing: Literal["zero", "refuse"]) -> Vectors:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hybrid_assets.recommender import ranking
 from hybrid_assets.recommender.fusion import identity, min_max_over_candidates, min_max_over_train, sigmoid
 from hybrid_assets.recommender.ranking import Branch, rank, rank_each
+from hybrid_assets.recommender.towers import MANY_USERS
 
 
 def csr(rated: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -40,6 +41,20 @@ def test_lists_are_those_of_a_plain_sort_whatever_the_block(data):
         assert ranking.scores[row, : len(listed)].tolist() == scores[row, listed].tolist()
         assert (ranking.items[row, len(listed) :] == -1).all()
         assert np.isneginf(ranking.scores[row, len(listed) :]).all()
+
+
+@pytest.mark.parametrize("block_users", [7, 100])
+def test_movies_without_a_vector_are_ranked_by_a_score_of_zero(block_users):
+    generator = np.random.default_rng(0)
+    users = MANY_USERS + 6
+    user_vectors = generator.integers(-3, 4, size=(users, 3)).astype(np.float32)
+    item_vectors = generator.integers(-3, 4, size=(20, 3)).astype(np.float32)
+    item_vectors[[0, 5, 6, 19]] = 0
+    rated = [set(generator.choice(20, size=4, replace=False).tolist()) for _ in range(users)]
+    found = rank([Branch("b", user_vectors, item_vectors)], csr(rated), 16, block_users=block_users)
+    scores = user_vectors @ item_vectors.T
+    assert found.items.tolist() == plain(scores, rated, 16)
+    assert found.scores.tolist() == np.take_along_axis(scores, found.items, axis=1).tolist()
 
 
 @settings(max_examples=30)

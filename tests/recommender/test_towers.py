@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_assets.recommender.towers import TowerPair, align, positions
+from hybrid_assets.recommender.towers import MANY_USERS, TowerPair, align, positions, scored_alone
 
 IDS = np.array([3, 1])
 VECTORS = np.array([[1, 2], [3, 4]], dtype=np.float32)
@@ -52,3 +52,12 @@ def test_vectors_that_stand_in_order_are_not_copied():
 def test_an_empty_tower_gives_every_id_the_zero_vector():
     nobody = np.empty(0, dtype=np.int64)
     assert align(nobody, np.empty((0, 2), dtype=np.float32), IDS, missing="zero").tolist() == [[0, 0], [0, 0]]
+
+
+def test_items_without_a_vector_are_left_out_for_many_users_alone():
+    vectors = np.array([[0, 0], [1, 2], [0, 0], [3, 0]], dtype=np.float32)
+    scored, left = scored_alone(vectors, MANY_USERS)
+    assert scored is not None
+    assert (scored.tolist(), left.tolist()) == ([1, 3], [[1, 2], [3, 0]])
+    assert scored_alone(vectors, MANY_USERS - 1) == (None, vectors)
+    assert scored_alone(left, MANY_USERS) == (None, left)

@@ -25,7 +25,7 @@ from hybrid_assets.recommender.learned.context import (
 from hybrid_assets.recommender.profiles import centred
 from hybrid_assets.recommender.systems import Candidates, candidates, items_by_user
 from hybrid_assets.recommender.tables import profiles_of
-from hybrid_assets.recommender.towers import Csr, Ids, Index, TowerPair, Vectors, align
+from hybrid_assets.recommender.towers import Csr, Ids, Index, TowerPair, Vectors, align, scored_alone
 
 # Users whose scores of all items are held at a time.
 BLOCK_USERS = 64
@@ -126,11 +126,12 @@ def candidate_blocks(known: Known, size: int, use: Callable[[Block], Made]) -> l
     """
     pool = known.pool
     context = context_features(known.films, known.ratings, pool)
+    scores_of = {name: _scores_of(*sides) for name, sides in known.models.items()}
 
     def block(number: int) -> Block:
         users = _users_of(number, pool)
         rated = _rated(pool, users)
-        raw = {name: vectors[users] @ items.T for name, (vectors, items) in known.models.items()}
+        raw = {name: of_users(users) for name, of_users in scores_of.items()}
         standard = {name: _standardised(scores, rated) for name, scores in raw.items()}
         total = np.sum(list(standard.values()), axis=0)
         total[rated] = -np.inf
@@ -180,9 +181,9 @@ def content_features(
         (rows,) user index, ascending, and (rows,) item index -> feature -> (rows,).
     """
     liked = items_by_user(ratings.filter(pl.col("rating") >= threshold), pool.user_ids, pool.item_ids)
+    scored = {name: _scores_of(*sides) for name, sides in {**(text_models or {}), **contents}.items()}
 
     def features(users: Index, items: Index) -> dict[str, Feature]:
-        scored = {**(text_models or {}), **contents}
         names = [*_scored(scored), *(f"{name}.closest" for name in contents)]
         found = {name: np.empty(len(users), dtype=np.float32) for name in names}
 
@@ -190,8 +191,8 @@ def content_features(
             block = _users_of(users[rows.start] // BLOCK_USERS, pool)
             rated = _rated(pool, block)
             own, item = users[rows] - block[0], items[rows]
-            for name, (vectors, item_vectors) in scored.items():
-                scores = vectors[block] @ item_vectors.T
+            for name, scores_of in scored.items():
+                scores = scores_of(block)
                 found[f"{name}.score"][rows] = scores[own, item]
                 found[f"{name}.z"][rows] = _standardised(scores, rated)[own, item]
             for name, (_, item_vectors) in contents.items():
@@ -215,6 +216,21 @@ def _scored(branches: Iterable[str]) -> list[str]:
 
 def _users_of(block: int, pool: Candidates) -> Index:
     return np.arange(block * BLOCK_USERS, min((block + 1) * BLOCK_USERS, len(pool.user_ids)))
+
+
+def _scores_of(user_vectors: Vectors, item_vectors: Vectors) -> Callable[[Index], Vectors]:
+    """Users, (n,) -> a branch's scores of all items, (n, items)."""
+    some, vectors = scored_alone(item_vectors, len(user_vectors))
+
+    def scores(users: Index) -> Vectors:
+        found: Vectors = user_vectors[users] @ vectors.T
+        if some is None:
+            return found
+        of_all: Vectors = np.zeros((len(users), len(item_vectors)), dtype=np.float32)
+        of_all[:, some] = found
+        return of_all
+
+    return scores
 
 
 def _rated(pool: Candidates, users: Index) -> npt.NDArray[np.bool_]:

@@ -76,7 +76,11 @@ def text_ease(
     def alike(movies: Ids) -> Vectors:
         texts = centred(*embeddings, movies)
         made = facts["year"].to_numpy()[positions(facts["movie_id"].to_numpy(), movies)]
-        kernel: Vectors = np.float32(text_weight) * np.exp((texts @ texts.T - 1) / np.float32(text_width))
+        kernel: Vectors = texts @ texts.T
+        kernel -= 1
+        kernel /= np.float32(text_width)
+        np.exp(kernel, out=kernel)
+        kernel *= np.float32(text_weight)
         kernel += np.float32(genre_weight) * _genres_in_common(genre_shares(facts, movies) > 0)
         kernel += np.float32(year_weight) * near(made, year_width)
         return kernel
