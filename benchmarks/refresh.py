@@ -2,6 +2,7 @@
 
 Runs the real command on the sample, with two tags of our own, in a new storage and Dagster home. The CPU seconds of the
 computation are those that each asset's function took, as its materialization says. Usage: python benchmarks/refresh.py
+[SYSTEM ...]: the packaged catalog, or what is left of it for these systems alone.
 """
 
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
+import tomlkit
 
 from hybrid_assets.catalog import load_catalog
 from hybrid_assets.datasets.sources import locate
@@ -57,8 +59,27 @@ def measure(home: Path) -> Measured:
     return Measured(wall, cpu, computing, steps)
 
 
+def catalog_text(raw: Path, systems: list[str]) -> str:
+    """The packaged catalog over the files in a folder; with systems, without the others and the models they alone use.
+
+    Raises:
+        ValueError: a name stands under [systems] of no packaged catalog.
+    """
+    text = (project_folder() / "hybrid_assets" / "catalog.toml").read_text()
+    catalog = tomlkit.parse(text.replace('dataset = "sample"', f'dataset = "folder"\nfolder = {{ path = "{raw}" }}'))
+    if unknown := set(systems) - set(catalog["systems"]):
+        raise ValueError(f"no such system in the packaged catalog: {', '.join(sorted(unknown))}")
+    if systems:
+        catalog["systems"] = {name: catalog["systems"][name] for name in systems}
+        used = {model for name in systems for model in load_catalog().systems[name].model_names}
+        catalog["models"] = {name: model for name, model in catalog["models"].items() if name in used}
+        catalog["cold_start"]["systems"] = [name for name in catalog["cold_start"]["systems"] if name in systems]
+    return tomlkit.dumps(catalog)
+
+
 def main() -> None:
     """Measure and print."""
+    systems = sys.argv[1:]
     for name in [name for name in os.environ if name.startswith("HYBRID_")]:
         del os.environ[name]
     with tempfile.TemporaryDirectory() as scratch:
@@ -70,8 +91,7 @@ def main() -> None:
         shutil.copytree(source, raw)
         tags = raw / "tags.csv"
         tags.write_text("userId,movieId,tag,timestamp\n1,1,heist,0\n2,2,quirky,0\n")
-        packaged = (project_folder() / "hybrid_assets" / "catalog.toml").read_text()
-        catalog.write_text(packaged.replace('dataset = "sample"', f'dataset = "folder"\nfolder = {{ path = "{raw}" }}'))
+        catalog.write_text(catalog_text(raw, systems))
         os.environ |= {"DAGSTER_HOME": str(home), "HYBRID_STORAGE": str(base / "data"), "HYBRID_CATALOG": str(catalog)}
 
         first = measure(home)
