@@ -155,6 +155,22 @@ def test_factors_of_other_ratings_are_refused_and_the_command_is_named(graph):
     load(graph, "ease")
 
 
+@pytest.mark.parametrize(
+    ("system", "changed", "named"),
+    [
+        ("stacked_minilm", {"stacker": {"seed": 43}}, "candidates/stacked_minilm"),
+        ("gated_minilm", {"stacker": {"seed": 43}}, "gates/gated_minilm"),
+        ("models_minilm", {"models": ["ease", "als"]}, "scores/models_minilm"),
+    ],
+)
+def test_what_a_system_learned_with_other_settings_is_refused(built, system, changed, named):
+    settings = built.catalog.model_dump()
+    settings["systems"][system] |= changed
+    other = Graph(Catalog.model_validate(settings), built.storage, built.raw)
+    with pytest.raises(dg.Failure, match=rf"{system} is not made from the ratings and settings here \({named}: "):
+        load(other, system)
+
+
 def test_a_movie_is_found_as_people_say_it():
     titles = {
         1: "Matrix, The (1999)",

@@ -1,7 +1,11 @@
 """The sensor: launches for content that no good refresh has seen, again after a failure, and not in a tight loop."""
 
 import os
+import socket
+import subprocess
+import sys
 import time
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +14,7 @@ import pytest
 
 from hybrid_assets.catalog import load_catalog
 from hybrid_assets.orchestration import automation
+from hybrid_assets.orchestration.abandoned import HOST_TAG, PROCESS_TAG
 from hybrid_assets.orchestration.automation import MADE, MOST_TRIES, RAW_TAG, nightly_schedule, watch_sensor
 from hybrid_assets.orchestration.faults import lasting_failure
 from hybrid_assets.orchestration.jobs import REFRESH, refresh_job
@@ -148,6 +153,21 @@ def test_a_refresh_that_bad_input_failed_waits_for_other_files(watch):
     watch.file.write_text("userId,movieId,rating\n1,1,5\n")
     watch.launch(watch.settled_look())
     assert MADE in skipped(watch.look())
+
+
+def test_a_refresh_whose_process_is_gone_is_ended_and_tried_again(watch):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    run_id = str(uuid.uuid4())
+    watch.instance.create_run_for_job(
+        watch.definitions.resolve_job_def(REFRESH),
+        run_id=run_id,
+        tags={HOST_TAG: socket.gethostname(), PROCESS_TAG: f"{run_id}:{gone.pid}"},
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    watch.launch(watch.settled_look())
+    assert watch.instance.get_run_by_id(run_id).status == dg.DagsterRunStatus.FAILURE
+    assert skipped(watch.look()) == MADE
 
 
 @pytest.mark.parametrize("back", [3600, 10**7])

@@ -1,7 +1,9 @@
 """Dagster's records that cannot be opened or written: one sentence with what to do."""
 
+import fcntl
 import shutil
 import sqlite3
+import threading
 from pathlib import Path
 
 import dagster as dg
@@ -37,6 +39,23 @@ def test_records_are_made_and_opened(tmp_path):
     with open_records(home) as instance:
         assert instance.run_retries_max_retries == 1
     assert {file.name for file in home.iterdir() if file.is_file()} == {"dagster.yaml", "opening.lock"}
+
+
+def test_a_second_command_in_a_new_home_waits_until_the_first_has_made_the_tables(tmp_path):
+    home = home_in(tmp_path)
+    opened = threading.Event()
+
+    def second() -> None:
+        open_records(home).dispose()
+        opened.set()
+
+    with (home / "opening.lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not opened.wait(1.0)
+    thread.join()
+    assert opened.is_set()
 
 
 def test_a_read_only_home_is_named(mount):

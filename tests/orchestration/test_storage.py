@@ -5,6 +5,7 @@ import io
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,15 @@ def test_a_table_and_its_stamp_come_back_as_they_were_written(tmp_path, url):
     assert store.stamp(KEY) == STAMP
     assert store.scan(KEY).collect().equals(TABLE)
     assert store.load_input(dg.build_input_context(asset_key=KEY)).collect().equals(TABLE)
+
+
+def test_of_the_files_in_the_storage_only_tables_at_their_own_place_are_named(tmp_path):
+    store = TableStore(url=str(tmp_path))
+    write(store)
+    TABLE.write_parquet(tmp_path / "not_ours.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"no table")
+    shutil.copy(tmp_path / "scores" / "mf_only.parquet", tmp_path / "scores" / "copy.parquet")
+    assert store.stored() == [KEY]
 
 
 def test_a_large_table_is_written_in_groups_of_rows_so_that_a_fold_is_read_alone(tmp_path, monkeypatch):
